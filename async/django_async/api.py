@@ -1,0 +1,248 @@
+"""What applications call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import cache, partial
+from typing import Any
+
+from django.conf import settings
+from django.db import router, transaction
+from django.utils import timezone
+
+from django_async import bulk, clock, current, payload, store
+from django_async.errors import AsyncError
+from django_async.health import health
+from django_async.models import Group, Job
+from django_async.retention import remove_before
+from django_async.turn import take_turn
+from django_async.utils import check_allowed, check_path, full_name
+
+__all__ = ["deschedule", "health", "remove_old_jobs", "schedule", "schedule_many"]
+
+KEYWORDS = {
+    "function",
+    "args",
+    "kwargs",
+    "run_after",
+    "meta",
+    "priority",
+    "group",
+    "queue",
+}
+
+Now = Callable[[], datetime]
+
+PRIORITIES = range(-(2**31), 2**31)
+LONGEST_NAME, LONGEST_QUEUE, LONGEST_REFERENCE = 255, 100, 255
+
+
+def schedule(
+    function: Callable[..., Any] | str,
+    args: list[Any] | tuple[Any, ...] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    run_after: datetime | timedelta | None = None,
+    meta: Mapping[str, Any] | None = None,
+    priority: int = 5,
+    *,
+    group: Group | str | None = None,
+    queue: str = "default",
+    using: str | None = None,
+) -> Job:
+    """Put a call into the queue. The job exists if, and only if, the caller's transaction commits.
+
+    ``function`` is a function of a module, a class method, a static method, or a dotted path.
+    Arguments must survive JSON; tuples inside them come back as lists. ``run_after`` is a moment
+    (a naive one is in the current time zone) or a timedelta from now, by the database's clock;
+    without it the job is due at once, after those of its priority that have a time. Higher
+    ``priority`` runs first. ``meta``: ``max_attempts`` (after so many failures the job is
+    discarded), ``backoff`` (seconds, or the dotted path of a callable that is given the number of
+    failed attempts and returns seconds); other keys are kept for the job. ``group`` is a Group or
+    the reference of one. ``using`` is the alias of the queue's database.
+
+    Raises TypeError or ValueError, naming the argument, for what cannot be stored (nothing is
+    written then), and ValidationError if the group takes no more jobs.
+    """
+    using = using or router.db_for_write(Job)
+    now = partial(clock.now, using)
+    job = _build(function, args, kwargs, run_after, meta, priority, queue, now)
+    job.group = _find_group(_check_group(group), using)
+    job.save(using=using)
+    return job
+
+
+def schedule_many(jobs: Iterable[Mapping[str, Any]], *, using: str | None = None) -> list[Job]:
+    """Put many calls into the queue, all or none; each is a dict of ``schedule()``'s keywords.
+
+    The number of statements does not grow with the number of jobs up to 10,000. Returns the jobs,
+    with their ids. Raises as ``schedule()`` does, naming the job by its index.
+    """
+    using = using or router.db_for_write(Job)
+    groups: dict[Any, Group | None] = {}
+    now = cache(partial(clock.now, using))
+    built = [_build_one(index, job, now) for index, job in enumerate(jobs)]
+    with transaction.atomic(using=using):
+        take_turn(using)
+        for job, group in built:
+            job.group = _joined(groups, group, using)
+        ready = [job for job, _ in built]
+        bulk.insert(ready, using)
+    return ready
+
+
+def deschedule(
+    function: Callable[..., Any] | str,
+    args: list[Any] | tuple[Any, ...] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    using: str | None = None,
+) -> int:
+    """Cancel every pending job that is this very call; returns how many there were.
+
+    From application code it never waits for a job: one that is running now is left alone, and may
+    yet be executed. (On SQLite it waits, as every write does there.) Called inside a job it waits
+    for matching jobs that are running, its own excepted: when the calling job commits, each match
+    was executed before or is cancelled and will never run.
+    """
+    using = using or router.db_for_write(Job)
+    identity = payload.identity(
+        check_path(full_name(function)), payload.dump_args(args), payload.dump_kwargs(kwargs)
+    )
+    job = current.current()
+    inside = job is not None and job.using == using
+    return store.cancel(identity, using, wait=inside, but=job.id if job and inside else None)
+
+
+def remove_old_jobs(remove_jobs_before_days: float = 30, resched_hours: float = 8) -> None:
+    """Delete what ended more than so many days ago, and schedule this again after so many hours.
+
+    Jobs without a group go one by one; a group goes with its jobs when all of them are that old.
+    """
+    job = current.current()
+    using = job.using if job else router.db_for_write(Job)
+    remove_before(clock.now(using) - timedelta(days=remove_jobs_before_days), using)
+    schedule(
+        remove_old_jobs,
+        args=[remove_jobs_before_days, resched_hours],
+        run_after=timedelta(hours=resched_hours),
+        using=using,
+    )
+
+
+def _build(
+    function: Any,
+    args: Any,
+    kwargs: Any,
+    run_after: Any,
+    meta: Any,
+    priority: Any,
+    queue: Any,
+    now: Now,
+) -> Job:
+    """The job, validated and not saved."""
+    job = Job(
+        name=_text(check_allowed(check_path(full_name(function))), "name", LONGEST_NAME),
+        args=payload.dump_args(args),
+        kwargs=payload.dump_kwargs(kwargs),
+        meta=payload.dump_meta(meta),
+        scheduled=_moment(run_after, now),
+        priority=_priority(priority),
+        queue=_text(queue, "queue", LONGEST_QUEUE),
+    )
+    job.identity = payload.identity(job.name, job.args, job.kwargs)
+    return job
+
+
+def _build_one(index: int, job: Mapping[str, Any], now: Now) -> tuple[Job, Group | str | None]:
+    try:
+        _check_keywords(job)
+        return _from_keywords(**job, now=now)
+    except AsyncError as error:
+        raise type(error)(f"jobs[{index}]: {error}") from error
+    except TypeError as error:
+        raise TypeError(f"jobs[{index}]: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"jobs[{index}]: {error}") from error
+
+
+def _check_keywords(job: Any) -> None:
+    if not isinstance(job, Mapping):
+        raise TypeError(f"a job is a dict of schedule()'s keywords, not {job!r:.80}")
+    if "function" not in job:
+        raise TypeError("the keyword 'function' is missing")
+    if unknown := set(job) - KEYWORDS:
+        known = ", ".join(sorted(KEYWORDS))
+        raise TypeError(f"unknown keywords {sorted(map(str, unknown))}; known are {known}")
+
+
+def _from_keywords(
+    function: Any,
+    args: Any = None,
+    kwargs: Any = None,
+    run_after: Any = None,
+    meta: Any = None,
+    priority: Any = 5,
+    group: Group | str | None = None,
+    queue: Any = "default",
+    *,
+    now: Now,
+) -> tuple[Job, Group | str | None]:
+    job = _build(function, args, kwargs, run_after, meta, priority, queue, now)
+    return job, _check_group(group)
+
+
+def _check_group(group: Any) -> Group | str | None:
+    if group is None or isinstance(group, Group):
+        return group
+    if not isinstance(group, str):
+        raise TypeError(f"group must be a Group or the reference of one, not {group!r}.")
+    return _text(group, "group", LONGEST_REFERENCE)
+
+
+def _find_group(group: Group | str | None, using: str) -> Group | None:
+    return Group.latest_group_by_reference(group, using) if isinstance(group, str) else group
+
+
+def _joined(groups: dict[Any, Group | None], group: Group | str | None, using: str) -> Group | None:
+    """The group, looked up and found open to new jobs once for all that join it."""
+    key = group.pk if isinstance(group, Group) else group
+    if key not in groups:
+        groups[key] = _find_group(group, using)
+        if found := groups[key]:
+            found.check_open(using)
+    return groups[key]
+
+
+def _moment(run_after: Any, now: Now) -> datetime | None:
+    if run_after is None:
+        return None
+    if isinstance(run_after, timedelta):
+        return now() + run_after
+    if not isinstance(run_after, datetime):
+        raise TypeError(f"run_after must be a datetime or a timedelta, not {run_after!r}.")
+    if settings.USE_TZ:
+        return timezone.make_aware(run_after) if timezone.is_naive(run_after) else run_after
+    return timezone.make_naive(run_after) if timezone.is_aware(run_after) else run_after
+
+
+def _priority(priority: Any) -> int:
+    if not isinstance(priority, int) or isinstance(priority, bool):
+        raise TypeError(f"priority must be a whole number, not {priority!r}.")
+    if priority not in PRIORITIES:
+        raise ValueError(f"priority must fit 32 bits, and {priority} does not.")
+    return int(priority)
+
+
+def _is_storable(value: str) -> bool:
+    return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def _text(value: Any, what: str, longest: int) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{what} must be a text that is not empty, not {value!r}.")
+    if not _is_storable(value):
+        raise ValueError(f"{what} has a NUL or half a surrogate pair, which no database holds.")
+    if len(value) > longest:
+        raise ValueError(f"{what} has {len(value)} characters, and {longest} fit: {value!r:.80}")
+    return value

@@ -1,0 +1,74 @@
+"""What can go wrong, as a tree. A class's docstring is its default message.
+
+::
+
+    AsyncError
+    ├── UnknownFunction        the path of a job leads to no callable
+    ├── FunctionNotAllowed     ASYNC["ALLOWED_FUNCTIONS"] does not have it
+    ├── JobNotRunnable         Job.execute() of a job that cannot run now
+    ├── TransactionAbused      the job left its transaction unfit to commit
+    │   ├── MarkedForRollback  … by set_rollback(True) or a swallowed database error
+    │   ├── ConnectionClosed   … by closing its connection
+    │   ├── TransactionEnded   … by a COMMIT or ROLLBACK of its own
+    │   └── JobRowGone         … by deleting its own row
+    ├── AttemptFailed          logged for an attempt that could not record its own end
+    └── QueueStopped           the queue itself cannot go on
+    StopNow (BaseException)    an operator's second signal, raised inside the running job
+"""
+
+from __future__ import annotations
+
+
+class AsyncError(Exception):
+    """The job queue failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or " ".join((self.__doc__ or "").split()))
+
+
+class UnknownFunction(AsyncError, ValueError):
+    """The path leads to no callable."""
+
+
+class FunctionNotAllowed(AsyncError, ValueError):
+    """The setting ASYNC["ALLOWED_FUNCTIONS"] does not allow this function."""
+
+
+class JobNotRunnable(AsyncError):
+    """The job cannot be executed now."""
+
+
+class TransactionAbused(AsyncError):
+    """The job left its transaction unfit to commit."""
+
+
+class MarkedForRollback(TransactionAbused):
+    """The job returned with its transaction marked for rollback: by set_rollback(True), or by a
+    database error that it swallowed. None of its effects were kept."""
+
+
+class ConnectionClosed(TransactionAbused):
+    """The job returned with its database connection closed: the database rolled everything back."""
+
+
+class TransactionEnded(TransactionAbused):
+    """The job ended its own transaction (a raw COMMIT or ROLLBACK, or a statement that commits by
+    itself, as DDL does on MariaDB and MySQL): effects up to a COMMIT were committed by the job
+    itself and cannot be undone."""
+
+
+class JobRowGone(TransactionAbused):
+    """The job's own row was gone or finished when its execution was to be marked, so the whole
+    transaction was rolled back."""
+
+
+class AttemptFailed(AsyncError):
+    """An attempt failed, and could not record it itself."""
+
+
+class QueueStopped(AsyncError):
+    """The queue stopped."""
+
+
+class StopNow(BaseException):
+    """The operator asked twice: the running job is rolled back and stays as it was."""

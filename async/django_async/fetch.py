@@ -1,0 +1,198 @@
+"""The statements that look for due jobs: plain reads, in the promised order, a page at a time.
+
+All future jobs of a priority lie, in an index ``(priority, scheduled, id)``, between its due ones
+and its unscheduled ones, so that one ``ORDER BY … LIMIT`` would scan them all. The walk goes
+through the index in ranges instead, each of which starts where the last one ended:
+
+1. within a priority, the rest of the instant at which the last page ended,
+2. the later instants that are due,
+3. the jobs without a time,
+4. the next lower priority, which the index gives at once.
+
+It stays flat however many jobs wait, are done, or lie in the future. A page begins behind the last
+key of the one before: what could not be claimed is not met again and again.
+
+MariaDB and MySQL need ``ORDER BY id`` for the jobs without a time (the longer form sorts), while
+PostgreSQL needs ``ORDER BY scheduled, id`` there (the shorter one walks the primary key).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_async import clock
+from django_async.hints import Hint
+from django_async.pending import BY_KEY_SQL, in_group_sql, in_order_sql
+
+COLUMNS = "id, attempts, priority, scheduled, group_id"
+NOT_A_WAITING_FINAL = (
+    "(group_id IS NULL OR NOT EXISTS ("
+    "SELECT 1 FROM async_group g JOIN async_job m ON m.group_id = g.id"
+    " WHERE g.final_id = async_job.id AND m.id <> async_job.id AND {}))"
+)
+BY_TIME = "scheduled, id"
+
+Condition = tuple[str, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which jobs one ``flush_queue`` serves. Without any restriction the walk is flat; with one
+    it reads past the jobs that it leaves out."""
+
+    prefix: str = ""
+    queues: tuple[str, ...] = ()
+    which: int = 0
+    outof: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one pass covers: the jobs that were there and due when it began."""
+
+    until: Any
+    """The database's time, as its driver gives it."""
+    last_id: int
+
+
+def bounds(using: str) -> Bounds:
+    """Read the database's time and the greatest id, once."""
+    connection = connections[using]
+    now, params = clock.statement_time(connection)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {now}, COALESCE(MAX(id), 0) FROM async_job", params)
+        return Bounds(*cursor.fetchone())
+
+
+class Fetch:
+    """The reads of one pass."""
+
+    def __init__(self, using: str, bounds: Bounds, selection: Selection) -> None:
+        self.using = using
+        self.bounds = bounds
+        self.selection = selection
+
+    def page(self, after: Hint | None, limit: int) -> list[Hint]:
+        """The next due jobs behind ``after``, in order; fewer than ``limit`` only at the end."""
+        page: list[Hint] = []
+        for condition, order in self._ranges(after):
+            page += self._read(condition, order, limit - len(page))
+            if len(page) >= limit:
+                break
+        return page
+
+    def again(self, ids: Iterable[int]) -> list[Hint]:
+        """Those of the jobs that are still due in this pass, as they are now."""
+        ids = list(ids)
+        if not ids:
+            return []
+        marks = ", ".join(["%s"] * len(ids))
+        due = (
+            f"id IN ({marks}) AND (scheduled IS NULL OR scheduled <= %s)",
+            [*ids, self.bounds.until],
+        )
+        return self._read(due, BY_TIME, len(ids), pending=BY_KEY_SQL)
+
+    def finals(self, groups: Iterable[int]) -> list[Hint]:
+        """The final jobs of these groups that have nothing more to wait for."""
+        groups = list(groups)
+        if not groups:
+            return []
+        marks = ", ".join(["%s"] * len(groups))
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT final_id FROM async_group WHERE final_id IS NOT NULL AND id IN ({marks})",
+                groups,
+            )
+            finals = [row[0] for row in cursor.fetchall()]
+        return self.again(finals)
+
+    def count(self, at_most: int) -> int:
+        """How many jobs the pass has before it, counted no further than ``at_most``."""
+        where, params = self._where(("(scheduled IS NULL OR scheduled <= %s)", [self.bounds.until]))
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT COUNT(*) FROM (SELECT id FROM async_job WHERE {where} LIMIT %s) pending",
+                [*params, at_most],
+            )
+            return int(cursor.fetchone()[0])
+
+    @property
+    def _connection(self) -> BaseDatabaseWrapper:
+        return connections[self.using]
+
+    def _ranges(self, after: Hint | None) -> Iterator[tuple[Condition, str]]:
+        """The walk's ranges from a key on, each asked for when those before gave too little."""
+        until = self.bounds.until
+        unscheduled = BY_TIME if self._connection.vendor != "mysql" else "id"
+        if after is not None:
+            at = after.priority
+            if after.scheduled is not None:
+                instant = "priority = %s AND scheduled = %s AND id > %s"
+                yield (instant, [at, after.scheduled, after.id]), BY_TIME
+                later = "priority = %s AND scheduled > %s AND scheduled <= %s"
+                yield (later, [at, after.scheduled, until]), BY_TIME
+            behind = after.id if after.scheduled is None else 0
+            yield ("priority = %s AND scheduled IS NULL AND id > %s", [at, behind]), unscheduled
+        priority = self._next_priority(after)
+        while priority is not None:
+            yield ("priority = %s AND scheduled <= %s", [priority, until]), BY_TIME
+            yield ("priority = %s AND scheduled IS NULL", [priority]), unscheduled
+            priority = self._lower_priority(priority)
+
+    def _next_priority(self, after: Hint | None) -> int | None:
+        return self._lower_priority(None if after is None else after.priority)
+
+    def _lower_priority(self, than: int | None) -> int | None:
+        lower, params = ("priority < %s", [than]) if than is not None else ("1 = 1", [])
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT priority FROM async_job WHERE {in_order_sql(self._connection.vendor)}"
+                f" AND {lower} ORDER BY priority DESC LIMIT 1",
+                params,
+            )
+            row = cursor.fetchone()
+        return row[0] if row else None
+
+    def _read(
+        self, condition: Condition, order: str, limit: int, pending: str | None = None
+    ) -> list[Hint]:
+        where, params = self._where(condition, pending)
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {COLUMNS} FROM async_job WHERE {where} ORDER BY {order} LIMIT %s",
+                [*params, limit],
+            )
+            return [Hint(*row) for row in cursor.fetchall()]
+
+    def _where(self, condition: Condition, pending: str | None = None) -> Condition:
+        """The condition, together with what holds for every job of the pass."""
+        vendor = self._connection.vendor
+        terms, params = [pending or in_order_sql(vendor), condition[0]], list(condition[1])
+        terms += ["id <= %s", NOT_A_WAITING_FINAL.format(in_group_sql(vendor, "m"))]
+        params.append(self.bounds.last_id)
+        for term, values in self._restrictions():
+            terms.append(term)
+            params += values
+        return " AND ".join(terms), params
+
+    def _restrictions(self) -> Iterator[Condition]:
+        chosen = self.selection
+        if chosen.prefix:
+            # Not LIKE, which ignores case on SQLite.
+            start = self._exact("SUBSTR(name, 1, %s)")
+            yield f"{start} = %s", [len(chosen.prefix), chosen.prefix]
+        if chosen.queues:
+            marks = ", ".join(["%s"] * len(chosen.queues))
+            yield f"{self._exact('queue')} IN ({marks})", list(chosen.queues)
+        if chosen.outof > 1:
+            yield "id %% %s = %s", [chosen.outof, chosen.which % chosen.outof]
+
+    def _exact(self, text: str) -> str:
+        """The text compared by its bytes: MySQL's collations ignore case, accents and more."""
+        return f"CAST({text} AS BINARY)" if self._connection.vendor == "mysql" else text

@@ -1,0 +1,25 @@
+"""A hint: a job that looked due when it was read. It promises nothing; the claim decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A due job as a plain read saw it."""
+
+    id: int
+    attempts: int
+    priority: int
+    scheduled: Any
+    """As the driver gave it, and as it goes back into the next page's condition."""
+    group: int | None
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Priority descending; then by time, jobs without one last; then by id."""
+        if self.scheduled is None:
+            return (-self.priority, 1, self.id)
+        return (-self.priority, 0, self.scheduled, self.id)

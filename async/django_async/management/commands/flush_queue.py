@@ -1,0 +1,176 @@
+"""``manage.py flush_queue``: one pass over the jobs that are due."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from django_async import conf, errors, fetch, report, runner
+from django_async.engine import Engine, Options, Summary
+from django_async.forking import begin_worker, close_connections
+from django_async.walk import Walk
+from forkpool import ForkPool, ForkUnavailable, InlinePool, Pool, PoolError, StopSignals
+
+GOODBYE = 2.0
+"""Seconds for workers without a job to end by themselves."""
+
+COUNT_AT_MOST = 100_000
+"""Jobs that are counted to give the progress bar an end."""
+
+
+class Command(BaseCommand):
+    help = "Executes the jobs that are due now, in order, in a single pass."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add = parser.add_argument
+        add(
+            "--workers",
+            type=_workers,
+            default=0,
+            metavar="N",
+            help="how many worker processes to fork, or 'auto' for one a CPU;"
+            " without it, jobs run in this process, one after the other",
+        )
+        add("--jobs", "-j", type=_positive, metavar="N", help="attempt at most N jobs")
+        add("--filter", "-f", default="", metavar="PREFIX", help="only jobs whose name starts so")
+        add(
+            "--queue",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="only this queue; repeatable",
+        )
+        add("--which", "-w", type=int, default=0, metavar="I", help="with --outof: id %% N == I")
+        add("--outof", "-o", type=_positive, default=1, metavar="N", help="see --which")
+        add("--database", default=DEFAULT_DB_ALIAS, metavar="ALIAS", help="the queue's database")
+        add("--keep-going", action="store_true", help="go on after a job has failed")
+        add(
+            "--max-jobs-per-worker",
+            type=_positive,
+            metavar="N",
+            help="replace a worker process after N jobs; 1 is a fresh fork for each job",
+        )
+
+    def handle(self, **options: Any) -> None:
+        using = self._database(options["database"])
+        _refuse_impossible(using, options["workers"])
+        with ExitStack() as stack:
+            on_second = _raise_stop if not options["workers"] else None
+            stop = stack.enter_context(StopSignals(on_second=on_second))
+            try:
+                summary = self._run(stack, stop, using, options)
+            except errors.StopNow:
+                raise SystemExit(128 + (stop.signum or 0)) from None
+            except (ForkUnavailable, PoolError, errors.QueueStopped) as error:
+                raise CommandError(str(error)) from error
+        self._conclude(summary, options["verbosity"])
+
+    def _run(
+        self, stack: ExitStack, stop: StopSignals, using: str, options: dict[str, Any]
+    ) -> Summary:
+        pool = stack.enter_context(_pool(options, stop))
+        chosen = fetch.Selection(
+            options["filter"], tuple(options["queue"]), options["which"], options["outof"]
+        )
+        reads = fetch.Fetch(using, fetch.bounds(using), chosen)
+        shown = self._reporter(reads, options["verbosity"])
+        stack.callback(shown.close)
+        one_writer = 1 if connections[using].vendor == "sqlite" else None
+        engine = Engine(
+            walk=Walk(reads, conf.current().batch_size, time.monotonic),
+            pool=pool,
+            using=using,
+            clock=time.monotonic,
+            stop=stop,
+            report=shown,
+            options=Options(options["jobs"], options["keep_going"], one_writer),
+        )
+        try:
+            return engine.run()
+        finally:
+            # Nothing runs any more: what does not go now is kept by a thread that a job has left.
+            pool.shutdown(timeout=GOODBYE)
+
+    def _reporter(self, reads: fetch.Fetch, verbosity: int) -> report.Bar | report.Lines:
+        if self.stderr.isatty() and verbosity == 1:
+            total = reads.count(COUNT_AT_MOST)
+            return report.Bar(sys.stderr, total if total < COUNT_AT_MOST else None)
+        return report.Lines(self.stdout.write, verbosity)
+
+    def _conclude(self, summary: Summary, verbosity: int) -> None:
+        if verbosity >= 1:
+            self.stdout.write(report.summarise(summary))
+        if summary.first_failure:
+            raise CommandError(report.describe(summary.first_failure), returncode=1)
+
+    def _database(self, alias: str) -> str:
+        if alias not in connections:
+            known = ", ".join(connections)
+            raise CommandError(f"There is no database {alias!r} in DATABASES, which has: {known}.")
+        return alias
+
+
+def _pool(options: dict[str, Any], stop: StopSignals) -> Pool:
+    if not options["workers"]:
+        return InlinePool(wakeup=stop.fileno())
+    return ForkPool(
+        options["workers"],
+        initializer=begin_worker,
+        before_fork=close_connections,
+        max_tasks_per_child=options["max_jobs_per_worker"],
+        wakeup=stop.fileno(),
+    )
+
+
+def _refuse_impossible(using: str, workers: int) -> None:
+    """Say at once what cannot work: jobs in a transaction, workers with another database."""
+    connection = connections[using]
+    try:
+        runner.refuse_open_transaction(using)
+    except errors.JobNotRunnable as error:
+        raise CommandError(str(error)) from error
+    if workers and connection.in_atomic_block:
+        raise CommandError(
+            "Workers cannot see what this transaction has not committed (a TestCase?):"
+            " use a TransactionTestCase, or leave out --workers."
+        )
+    if workers and _is_in_memory(connection):
+        raise CommandError(
+            "Workers cannot share an in-memory SQLite database: use a file (in tests:"
+            ' "TEST": {"NAME": BASE_DIR / "test.sqlite3"}), or leave out --workers.'
+        )
+
+
+def _is_in_memory(connection: Any) -> bool:
+    return bool(connection.vendor == "sqlite" and connection.is_in_memory_db())
+
+
+def _raise_stop(_signum: int) -> None:
+    raise errors.StopNow
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+    number = int(text) if text.isdecimal() else -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of processes nor 'auto'")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return number

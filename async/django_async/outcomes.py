@@ -1,0 +1,153 @@
+"""How an attempt ended, as frozen values, and the rule from there to the row's next state.
+
+Nothing here touches a database or a clock.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django_async.hints import Hint
+
+LONGEST_TEXT = 100_000
+"""Characters kept of an exception's text and of a traceback; the rest is counted, not stored."""
+
+LONGEST_DELAY = 10 * 365 * 86_400.0
+"""Seconds. Ten years are as good as never, and still a date that every database can hold."""
+
+LOWEST_PRIORITY = -(2**31)
+"""What the column can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed, as its Error row will say it."""
+
+    exception: str
+    traceback: str
+    died: bool = False
+    """Whether the worker died: the first time, the job is due again at once."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """From an exception; a traceback shows lines of code, never the values of variables."""
+        lines = traceback.format_exception(type(error), error, error.__traceback__)
+        return cls(storable(_repr(error)), storable("".join(lines)))
+
+    @classmethod
+    def of_death(cls, description: str) -> Failure:
+        """From the death of the worker that held the job, with its signal or exit code."""
+        return cls(
+            f"WorkerDied({description!r})", "The process ended, so there is no traceback.\n", True
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """Its effects, its result and its mark are committed."""
+
+    hint: Hint
+    label: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Nothing of it was kept but its error."""
+
+    hint: Hint
+    label: str
+    seconds: float
+    failure: Failure
+    discarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The hint could not be claimed."""
+
+    hint: Hint
+    taken: bool
+    """Whether the job was executed by somebody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The claim met somebody else's write: try again."""
+
+    hint: Hint
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """It failed and its row's lock is gone: the failure is still to be recorded, by whoever can
+    take
+    that lock again and finds the job unexecuted."""
+
+    hint: Hint
+    label: str
+    seconds: float
+    failure: Failure
+
+
+Outcome = Executed | Failed | Lost | Busy | Undecided
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the rule has to know of a job."""
+
+    attempts: int
+    crashes: int
+    priority: int
+    max_attempts: int | None = None
+    backoff: Callable[[int], float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NextState:
+    """What becomes of the row after a failed attempt."""
+
+    attempts: int
+    crashes: int
+    priority: int
+    delay: float | None
+    """Seconds until the next attempt; None leaves it due as it was."""
+    discarded: bool
+
+
+def after_failure(history: History, *, died: bool) -> NextState:
+    """The row's next state: later and one priority lower, or given up.
+
+    The first death of a worker costs the job nothing but the attempt.
+    """
+    attempts = history.attempts + 1
+    crashes = history.crashes + died
+    discarded = history.max_attempts is not None and attempts >= history.max_attempts
+    if died and crashes == 1:
+        return NextState(attempts, crashes, history.priority, None, discarded)
+    delay = (history.backoff or default_backoff)(attempts)
+    priority = max(history.priority - 1, LOWEST_PRIORITY)
+    return NextState(attempts, crashes, priority, min(delay, LONGEST_DELAY), discarded)
+
+
+def default_backoff(attempts: int) -> float:
+    """Seconds to wait after so many failed attempts: 0.7.3's curve, 1, 3, 6, 9 minutes …"""
+    return 60.0 * math.pow(min(attempts, 10**6), 1.6)
+
+
+def storable(text: str) -> str:
+    """The text as every database can store it: without NUL and lone surrogates, not endless."""
+    text = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+    cut = len(text) - LONGEST_TEXT
+    return text if cut <= 0 else f"{text[:LONGEST_TEXT]}\n… and {cut} more characters"
+
+
+def _repr(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception:  # noqa: BLE001 - an exception's own __repr__ may do anything
+        return f"<{type(error).__qualname__}, whose repr() failed>"

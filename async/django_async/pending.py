@@ -1,0 +1,47 @@
+"""The condition *pending*, spelled once for each index that holds pending jobs only.
+
+PostgreSQL may read the whole of a partial index whose condition a query implies, instead of looking
+up one key in another index: if its statistics are from a moment when few jobs were pending, the one
+looks as cheap as the other. In a queue they often are, and each claim then read the whole backlog.
+PostgreSQL matches a condition by its form. So each partial index has a form of its own, and a query
+names the index that it means by the form that it uses.
+
+==============  ======================================================  ==========================
+form            as SQL                                                  index
+==============  ======================================================  ==========================
+``IN_ORDER``    ``executed IS NULL AND cancelled IS NULL AND …``        ``async_job_to_fetch``
+``IN_GROUP``    ``COALESCE(executed, cancelled, discarded) IS NULL``    ``async_job_group_open``
+``BY_CALL``     ``COALESCE(cancelled, discarded, executed) IS NULL``    ``async_job_to_deschedule``
+``BY_KEY``      ``COALESCE(discarded, executed, cancelled) IS NULL``    none but the primary key
+==============  ======================================================  ==========================
+
+MariaDB and MySQL have no partial indexes. There a stored column, ``pending``, is 1 or NULL, and
+stands at the head of the indexes.
+"""
+
+from __future__ import annotations
+
+from django.db.models import Q
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import IsNull
+
+IN_ORDER = Q(executed=None, cancelled=None, discarded=None)
+IN_GROUP = IsNull(Coalesce("executed", "cancelled", "discarded"), True)
+BY_CALL = IsNull(Coalesce("cancelled", "discarded", "executed"), True)
+BY_KEY = IsNull(Coalesce("discarded", "executed", "cancelled"), True)
+
+BY_KEY_SQL = "COALESCE(discarded, executed, cancelled) IS NULL"
+
+
+def in_order_sql(vendor: str) -> str:
+    """IN_ORDER as SQL."""
+    if vendor == "mysql":
+        return "pending = 1"
+    return "executed IS NULL AND cancelled IS NULL AND discarded IS NULL"
+
+
+def in_group_sql(vendor: str, job: str) -> str:
+    """IN_GROUP as SQL, for the table or alias ``job``."""
+    if vendor == "mysql":
+        return f"{job}.pending = 1"
+    return f"COALESCE({job}.executed, {job}.cancelled, {job}.discarded) IS NULL"

@@ -1,0 +1,59 @@
+"""What a job's ``meta`` says about its attempts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+
+from django_async.errors import StopNow
+from django_async.outcomes import History, default_backoff
+from django_async.payload import UNREADABLE, is_seconds
+from django_async.utils import object_at_end_of_path
+
+logger = logging.getLogger(__name__)
+
+
+def history(meta: str, *, attempts: int, crashes: int, priority: int) -> History:
+    """A job's past and its own rules, from its row. Never raises: a failure must be recordable
+    whatever stands in ``meta``."""
+    options = _options(meta)
+    limit = options.get("max_attempts")
+    return History(
+        attempts=attempts,
+        crashes=crashes,
+        priority=priority,
+        max_attempts=limit if isinstance(limit, int) and limit > 0 else None,
+        backoff=_backoff(options.get("backoff")),
+    )
+
+
+def _options(meta: str) -> dict[str, object]:
+    try:
+        options = json.loads(meta)
+    except UNREADABLE:
+        return {}
+    return options if isinstance(options, dict) else {}
+
+
+def _backoff(value: object) -> Callable[[int], float]:
+    """From seconds, or the path of a callable that is given the number of failed attempts."""
+    if isinstance(value, (int, float)) and is_seconds(value):
+        return lambda _: float(value)
+    if isinstance(value, str):
+        return lambda attempts: _ask(value, attempts)
+    return default_backoff
+
+
+def _ask(path: str, attempts: int) -> float:
+    try:
+        seconds = object_at_end_of_path(path)(attempts)
+    except StopNow:
+        raise
+    except BaseException:  # whatever it raises, the failure has to be recorded
+        logger.exception("The back-off %r failed; the default is used.", path)
+        return default_backoff(attempts)
+    if is_seconds(seconds):
+        return float(seconds)
+    logger.error("The back-off %r gave %r, no seconds; the default is used.", path, seconds)
+    return default_backoff(attempts)

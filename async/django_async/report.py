@@ -1,0 +1,71 @@
+"""What an operator sees of a pass: a bar on a terminal, lines elsewhere, a summary at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from django_async.engine import Summary
+from django_async.hints import Hint
+from django_async.outcomes import Executed, Failed
+from django_async.payload import printable
+
+
+class Lines:
+    """One line a job, where the verbosity asks for it."""
+
+    def __init__(self, write: Callable[[str], object], verbosity: int) -> None:
+        self._write = write
+        self._each = verbosity >= 2
+
+    def handed_out(self, number: int, hint: Hint) -> None:
+        """Nothing to say: a line tells how a job ended."""
+
+    def ended(self, outcome: Executed | Failed) -> None:
+        if self._each:
+            self._write(describe(outcome))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Bar:
+    """A progress bar with rate and failures."""
+
+    def __init__(self, out: TextIO, total: int | None) -> None:
+        from tqdm import tqdm
+
+        tqdm.monitor_interval = 0  # its thread would make every fork unsafe
+        self._bar: Any = tqdm(total=total, unit="job", file=out, dynamic_ncols=True)
+        self._failed = 0
+
+    def handed_out(self, number: int, hint: Hint) -> None:
+        """The bar moves when jobs end."""
+
+    def ended(self, outcome: Executed | Failed) -> None:
+        if isinstance(outcome, Failed):
+            self._failed += 1
+            self._bar.set_postfix(failed=self._failed, refresh=False)
+        self._bar.update()
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def describe(outcome: Executed | Failed) -> str:
+    """One line about a job: its id, its call, how it ended and how long it took."""
+    end = "executed"
+    if isinstance(outcome, Failed):
+        end = "discarded" if outcome.discarded else "failed"
+        end += f": {printable(outcome.failure.exception)[:500]}"
+    return f"{outcome.hint.id}: {outcome.label} {end} ({outcome.seconds:.3f} s)"
+
+
+def summarise(summary: Summary) -> str:
+    """One line about the pass."""
+    ended = summary.executed + summary.failed
+    rate = ended / summary.seconds if summary.seconds else 0.0
+    return (
+        f"{summary.executed} executed, {summary.failed} failed, {summary.skipped} skipped"
+        f" in {summary.seconds:.2f} s ({rate:.0f} jobs/s)"
+    )

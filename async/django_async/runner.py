@@ -1,0 +1,312 @@
+"""One attempt at one job, in one transaction: the heart.
+
+::
+
+    BEGIN                          outermost (durable): nobody else can undo what is committed here
+      claim                        the row's lock, if the job still is as the hint said
+      SAVEPOINT
+        the job                    its effects, the jobs that it schedules
+      RELEASE                      or ROLLBACK TO, and the error and the next state are recorded
+      mark                         executed, with the result
+    COMMIT                         effects, children, result and mark together, or none of them
+    commit hooks                   one by one, each guarded
+
+The mark comes last on purpose. A job can end its transaction, mark it for rollback or lose its
+connection without raising anything: a mark set first would then be committed without effects, or
+effects without a mark. A mark set last notices. The savepoint keeps the row's lock while a
+failure is recorded, so that nobody else can take the job in between, and its release fails if the
+job has ended the transaction itself.
+
+Where the transaction is gone (a dead connection, a commit that failed), the failure is recorded in
+a new one that first has to get the row's lock again; while somebody still holds it, the attempt is
+undecided, and the engine looks again later.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import Error as DriverError
+from django.db import connections, transaction
+
+from django_async import current, payload, store
+from django_async.errors import (
+    ConnectionClosed,
+    JobNotRunnable,
+    JobRowGone,
+    MarkedForRollback,
+    StopNow,
+    TransactionAbused,
+    TransactionEnded,
+)
+from django_async.hints import Hint
+from django_async.models import Job
+from django_async.outcomes import (
+    Busy,
+    Executed,
+    Failed,
+    Failure,
+    Lost,
+    Outcome,
+    Undecided,
+)
+from django_async.store import Claimed, Settlement
+from django_async.utils import object_at_end_of_path
+
+logger = logging.getLogger(__name__)
+
+Hook = Callable[[], None]
+
+
+def run_job(hint: Hint, using: str) -> Outcome:
+    """Attempt the job that the hint names, and say how it ended."""
+    return Attempt(hint, using, store.claim).run()
+
+
+def execute_now(job: Job) -> Any:
+    """Attempt this job, due or not, and return its result or raise what it raised.
+
+    Raises JobNotRunnable if it has ended, is running elsewhere, or a transaction is open.
+    """
+    using = job._state.db or "default"
+    refuse_open_transaction(using)
+    hint = Hint(job.pk, job.attempts, job.priority, job.scheduled, job.group_id)
+    attempt = Attempt(hint, using, store.claim_now)
+    outcome = attempt.run()
+    job.refresh_from_db(using=using)
+    if isinstance(outcome, Executed):
+        return attempt.result
+    if attempt.error is not None:
+        raise attempt.error
+    raise JobNotRunnable(f"Job {job.pk} is {job.state}, was attempted or is running elsewhere.")
+
+
+def refuse_open_transaction(using: str) -> None:
+    """Raise JobNotRunnable inside an open transaction, that of Django's TestCase excepted."""
+    connection = connections[using]
+    blocks = connection.atomic_blocks
+    opened = any(not getattr(block, "_from_testcase", False) for block in blocks)
+    if opened or not (blocks or connection.get_autocommit()):
+        raise JobNotRunnable(
+            "A job's transaction must be the outermost one, and a transaction is open here: leave"
+            " the atomic() block first, or set autocommit."
+        )
+
+
+@contextmanager
+def only_here() -> Iterator[None]:
+    """End a copy of this process that the block has forked, as soon as it leaves the block: it
+    shares the transaction, and must neither commit it nor say goodbye to the server."""
+    here = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != here:
+            os._exit(1)
+
+
+class Attempt:
+    """One attempt: what it has found out so far."""
+
+    def __init__(
+        self, hint: Hint, using: str, claim: Callable[[Hint, str], Claimed | None]
+    ) -> None:
+        self.hint = hint
+        self.using = using
+        self.connection = connections[using]
+        self.claim = claim
+        self.claimed: Claimed | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.last_session = self.connection.connection
+        self.began = time.monotonic()
+
+    def run(self) -> Outcome:
+        """The transaction, and what follows from its end."""
+        try:
+            with transaction.atomic(using=self.using, durable=True):
+                first_hook = len(self.connection.run_on_commit)
+                outcome = self._inside_transaction()
+                hooks = self._take_hooks(first_hook)
+        except StopNow:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a job can raise
+            return self._after_lost_transaction(self.error or error)
+        self._run_hooks(hooks)
+        return outcome
+
+    def _inside_transaction(self) -> Outcome:
+        self.claimed = self.claim(self.hint, self.using)
+        if self.claimed is None:
+            return self._give_back()
+        try:
+            result = self._in_savepoint(self.claimed)
+        except StopNow:
+            raise
+        except BaseException as error:
+            self.error = error
+            if not self._holds_lock():
+                raise
+            return self._record_here(self.claimed, error)
+        # Beyond the savepoint nothing can be undone alone: a failure undoes the transaction.
+        if not store.mark_executed(self.claimed, result, self.using):
+            raise JobRowGone
+        return Executed(self.hint, self._label(), self._seconds())
+
+    def _give_back(self) -> Outcome:
+        taken = store.was_executed(self.hint, self.using)
+        transaction.set_rollback(True, using=self.using)
+        return Lost(self.hint, taken)
+
+    def _in_savepoint(self, claimed: Claimed) -> str:
+        """Run the job; its result as JSON."""
+        returned = False
+        try:
+            with transaction.atomic(using=self.using):
+                self.result = self._call(claimed)
+                result = payload.dump_result(self.result)
+                self._check_transaction()
+                returned = True
+        except StopNow:
+            raise
+        except BaseException as error:
+            self._explain(error, returned=returned)
+            raise
+        return result
+
+    def _call(self, claimed: Claimed) -> Any:
+        function = object_at_end_of_path(claimed.name)
+        args, kwargs = json.loads(claimed.args), json.loads(claimed.kwargs)
+        with current.running(claimed.id, self.using), only_here():
+            return function(*args, **kwargs)
+
+    def _check_transaction(self) -> None:
+        """Notice what Django would silently answer with a rollback."""
+        if self.connection.closed_in_transaction or self.connection.connection is None:
+            raise ConnectionClosed
+        if transaction.get_rollback(using=self.using):
+            raise MarkedForRollback
+
+    def _explain(self, error: BaseException, *, returned: bool) -> None:
+        """Raise what really happened, where the error that came out of the savepoint hides it.
+
+        Where Django could not go back to the savepoint, and the connection lives, it was no longer
+        there: the job had ended the transaction (or the server had, as InnoDB does with the victim
+        of a deadlock). Where it could, and only the RELEASE failed, the server had refused to go on
+        after an error that the job swallowed.
+        """
+        if not store.is_alive(self.connection):
+            if returned:
+                raise ConnectionClosed from error
+        elif self.connection.needs_rollback and not store.is_conflict(error, self.using):
+            if not isinstance(error, TransactionAbused):
+                raise TransactionEnded from error
+        elif returned:
+            raise MarkedForRollback from error
+
+    def _holds_lock(self) -> bool:
+        """Whether this transaction goes on, and with it the lock on the job's row."""
+        connection = self.connection
+        return not (
+            connection.needs_rollback
+            or connection.closed_in_transaction
+            or connection.connection is None
+        )
+
+    def _record_here(self, claimed: Claimed, error: BaseException) -> Outcome:
+        failure = Failure.of(error)
+        state = store.record(claimed, failure, self.using)
+        return self._failed(failure, state.discarded)
+
+    def _after_lost_transaction(self, error: BaseException) -> Outcome:
+        """All was rolled back, or so it seems: record it under the row's lock, taken anew."""
+        if self.claimed is None:
+            return self._after_failed_claim(error)
+        self.error = error
+        failure = Failure.of(error)
+        self._drop_dead_connection()
+        try:
+            settlement = store.settle(self.hint, failure, self.using)
+        except DriverError:
+            logger.warning(
+                "The failure of job %s is still to be recorded.", self.hint.id, exc_info=True
+            )
+            settlement = Settlement.UNDECIDED
+        if settlement is Settlement.UNDECIDED:
+            return Undecided(self.hint, self._label(), self._seconds(), failure)
+        if settlement is Settlement.ELSEWHERE:
+            return Lost(self.hint, taken=True)
+        return self._failed(failure, settlement is Settlement.DISCARDED)
+
+    def _after_failed_claim(self, error: BaseException) -> Outcome:
+        """Nothing has happened to the job: try again, if there is reason to hope."""
+        if self._has_lost_session():
+            self._drop_dead_connection()
+        elif not store.is_conflict(error, self.using):
+            raise error
+        return Busy(self.hint)
+
+    def _has_lost_session(self) -> bool:
+        """Whether the session of the last job has ended since. (Django may have opened a new one on
+        its way out of the transaction; a server that is away opens none.)"""
+        if self.last_session is None:
+            return False
+        return self.connection.connection is not self.last_session or not store.is_alive(
+            self.connection
+        )
+
+    def _drop_dead_connection(self) -> None:
+        if not store.is_alive(self.connection):
+            self.connection.close()
+
+    def _failed(self, failure: Failure, discarded: bool) -> Outcome:
+        label = self._label()
+        logger.error(
+            "Job %s failed: %s: %s",
+            self.hint.id,
+            label,
+            payload.printable(failure.exception),
+            exc_info=self.error,
+            extra={"job_id": self.hint.id, "job_name": self.claimed and self.claimed.name},
+        )
+        return Failed(self.hint, label, self._seconds(), failure, discarded)
+
+    def _take_hooks(self, first: int) -> list[Hook]:
+        """Take this job's commit hooks out of Django's hands, which would drop all that come after
+        one that raises."""
+        hooks = [hook[1] for hook in self.connection.run_on_commit[first:]]
+        del self.connection.run_on_commit[first:]
+        return hooks
+
+    def _run_hooks(self, hooks: list[Hook]) -> None:
+        for hook in hooks:
+            try:
+                hook()
+            except StopNow:
+                raise
+            except BaseException:  # the job is executed, whatever a hook raises
+                logger.exception("A commit hook of job %s failed: %s", self.hint.id, self._label())
+        if hooks and not self.connection.in_atomic_block:
+            self._end_what_hooks_began()
+
+    def _end_what_hooks_began(self) -> None:
+        """A transaction that a hook left open would be the next job's: nobody would commit it."""
+        try:
+            self.connection.rollback()
+            self.connection.set_autocommit(True)
+        except DriverError:
+            self.connection.close()
+
+    def _label(self) -> str:
+        """The call, on one line."""
+        job = self.claimed
+        return payload.label(job.name, job.args, job.kwargs) if job else f"job {self.hint.id}"
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.began

@@ -1,0 +1,134 @@
+"""The hints of one pass, in the order in which they are handed out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from typing import Any
+
+from django_async.fetch import Fetch
+from django_async.hints import Hint
+
+PATIENCE = 0.1
+"""Seconds before a job that could not be claimed is offered again."""
+
+OFFERS = 2
+"""How often a job that cannot be claimed is offered in one pass: whoever holds it will run it."""
+
+SHARE = 4
+"""Beside other parents, one part in so many of a page is taken, by chance, before it is read anew:
+parents that walk the same page in the same order would meet at every job."""
+
+
+class Walk:
+    """Goes once through the due jobs.
+
+    Pages are read behind each other; what has to be offered again (a job that somebody held, one
+    whose worker died, a final job that was released) is read again by its id and takes its place in
+    the order among the hints that are still here.
+    """
+
+    def __init__(self, fetch: Fetch, batch_size: int, clock: Callable[[], float]) -> None:
+        self._fetch = fetch
+        self._batch_size = batch_size
+        self._clock = clock
+        self._hints: list[tuple[tuple[Any, ...], Hint]] = []
+        self._held: set[int] = set()
+        self._cursor: Hint | None = None
+        self._exhausted = False
+        self._contended = False
+        self._again: dict[int, float] = {}
+        self._offers: dict[int, int] = {}
+        self._groups: set[int] = set()
+        self.skipped = 0
+
+    def take(self) -> Hint | None:
+        """The next hint, or None if there is none now."""
+        self._bring_back()
+        if not self._hints and not self._exhausted:
+            self._turn_page()
+        return heappop(self._hints)[1] if self._hints else None
+
+    def put_back(self, hint: Hint) -> None:
+        """Offer a hint again, at its place: it was not tried."""
+        self._held.add(hint.id)
+        heappush(self._hints, (hint.order, hint))
+
+    def lost(self, hint: Hint, *, taken: bool) -> None:
+        """The hint could not be claimed: offer the job again a little later, but not for ever."""
+        self._held.discard(hint.id)
+        if taken:
+            self._contended = True
+            return
+        self._offers[hint.id] = self._offers.get(hint.id, 0) + 1
+        if self._offers[hint.id] < OFFERS:
+            self._again[hint.id] = self._clock() + PATIENCE
+        else:
+            self.skipped += 1
+
+    def failed(self, hint: Hint) -> None:
+        """The attempt failed: offer the job again if it is still due (its worker died)."""
+        self.ended(hint)
+        self._again[hint.id] = self._clock()
+
+    def ended(self, hint: Hint) -> None:
+        """The attempt is over: a final job may have waited for it."""
+        self._held.discard(hint.id)
+        if hint.group is not None:
+            self._groups.add(hint.group)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to offer, now or later."""
+        return self._exhausted and not (self._hints or self._again or self._groups)
+
+    @property
+    def pause(self) -> float | None:
+        """Seconds until something is to be offered again; None if nothing is."""
+        if not self._again:
+            return None
+        return max(0.0, min(self._again.values()) - self._clock())
+
+    def _bring_back(self) -> None:
+        now = self._clock()
+        ready = [job_id for job_id, when in self._again.items() if when <= now]
+        for job_id in ready:
+            del self._again[job_id]
+        self._insert(self._fetch.again(ready))
+        if self._groups:
+            groups, self._groups = self._groups, set()
+            self._insert(self._fetch.finals(groups))
+
+    def _turn_page(self) -> None:
+        """Read on until a page has something new, or until the end."""
+        while not self._hints and not self._exhausted:
+            page = self._fetch.page(self._cursor, self._batch_size)
+            fresh = [hint for hint in page if self._is_new(hint)]
+            if self._contended and len(fresh) > SHARE:
+                self._add(random.sample(fresh, len(fresh) // SHARE))
+            else:
+                self._add(fresh)
+                self._cursor = page[-1] if page else self._cursor
+                self._exhausted = len(page) < self._batch_size
+            self._contended = False
+
+    def _is_new(self, hint: Hint) -> bool:
+        return (
+            hint.id not in self._held
+            and hint.id not in self._again
+            and self._offers.get(hint.id, 0) < OFFERS
+        )
+
+    def _insert(self, hints: Iterable[Hint]) -> None:
+        """Add what stands before the cursor; the walk itself will meet what stands behind it."""
+        self._add(
+            hint
+            for hint in hints
+            if self._exhausted or (self._cursor and hint.order <= self._cursor.order)
+        )
+
+    def _add(self, hints: Iterable[Hint]) -> None:
+        for hint in hints:
+            if hint.id not in self._held:
+                self.put_back(hint)

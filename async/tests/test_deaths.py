@@ -1,0 +1,207 @@
+"""A worker's death costs its job one attempt, and nobody else anything."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from django_async import clock, fetch, schedule
+from django_async.engine import Engine, Options
+from django_async.models import Group, Job
+from django_async.walk import Walk
+from forkpool import Ended, InlinePool, StopSignals, Task, WorkerDied
+from suite import abuse, jobs
+from suite.models import Note
+from suite.spying import before_statement, writing
+from suite.testing import Pass, Recorder
+from suite.together import DEADLINE
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DEATHS = {
+    "SIGKILL": "was killed by SIGKILL",
+    "SIGSEGV": "was killed by SIGSEGV",
+    "SIGTERM": "was killed by SIGTERM",
+    "0": "exited with code 0",
+    "3": "exited with code 3",
+}
+
+Flush = Callable[..., Any]
+
+
+def notes() -> list[str]:
+    return sorted(Note.objects.values_list("text", flat=True))
+
+
+@pytest.mark.parametrize("how", DEATHS)
+def test_a_death_leaves_an_error_that_names_it_and_no_effects(flush: Flush, how: str) -> None:
+    job = schedule(abuse.end_process, [how])
+    flushed = flush(workers=1)
+    assert flushed.status == 1
+    assert DEATHS[how] in flushed.error
+    assert f"suite.abuse.end_process('{how}')" in flushed.error
+    assert DEATHS[how] in job.errors.get().exception
+    assert not notes()
+
+
+def test_the_first_death_leaves_the_job_due_at_once_with_its_priority(flush: Flush) -> None:
+    moment = clock.now("default") - timedelta(hours=1)
+    job = schedule(abuse.end_process, ["SIGKILL"], run_after=moment, priority=7)
+    flush(workers=1)
+    job.refresh_from_db()
+    assert (job.attempts, job.priority, job.scheduled) == (1, 7, moment)
+    assert job in Job.objects.due()
+
+
+def test_from_the_second_death_on_the_back_off_applies(flush: Flush) -> None:
+    job = schedule(abuse.end_process, ["SIGKILL"])
+    before = clock.now("default")
+    assert flush(workers=1, keep_going=True).status == 1
+    job.refresh_from_db()
+    assert (job.attempts, job.priority, job.errors.count()) == (2, 4, 2)
+    waits = timedelta(seconds=60 * 2**1.6)
+    assert job.scheduled is not None
+    assert before + waits <= job.scheduled <= clock.now("default") + waits
+
+
+def test_an_exception_before_it_does_not_make_a_death_the_second_one(
+    flush: Flush, tmp_path: Any
+) -> None:
+    job = schedule(abuse.fail_then_die, [str(tmp_path)], meta={"backoff": 0})
+    flush(workers=1)
+    flush(workers=1)
+    job.refresh_from_db()
+    assert (job.attempts, job.priority, job.errors.count()) == (2, 4, 2)
+    assert job in Job.objects.due()
+
+
+def test_after_its_first_death_a_job_runs_again_in_the_same_pass(
+    flush: Flush, tmp_path: Any
+) -> None:
+    job = schedule(abuse.die_once, [str(tmp_path), "SIGKILL"])
+    flushed = flush(workers=2, keep_going=True)
+    assert flushed.status == 1
+    assert "1 executed, 1 failed, 0 skipped" in flushed.output
+    job.refresh_from_db()
+    assert (job.state, job.attempts, job.priority) == ("executed", 2, 5)
+    assert notes() == ["survived"]
+
+
+def test_a_death_can_be_the_last_attempt(flush: Flush) -> None:
+    job = schedule(abuse.end_process, ["SIGKILL"], meta={"max_attempts": 1})
+    flush(workers=1, keep_going=True)
+    job.refresh_from_db()
+    assert (job.state, job.attempts) == ("discarded", 1)
+
+
+def test_without_keep_going_a_death_ends_the_pass(flush: Flush) -> None:
+    schedule(abuse.end_process, ["SIGKILL"], priority=9)
+    schedule(jobs.note)
+    assert flush(workers=1).status == 1
+    assert not notes()
+
+
+def test_other_jobs_are_untouched_and_the_workers_are_replaced(flush: Flush) -> None:
+    for how in DEATHS:
+        schedule(abuse.end_process, [how], priority=9, meta={"max_attempts": 1})
+    others = [schedule(jobs.note, [f"{number:02}"]) for number in range(20)]
+    flushed = flush(workers=2, keep_going=True)
+    assert "20 executed, 5 failed, 0 skipped" in flushed.output
+    assert notes() == [f"{number:02}" for number in range(20)]
+    for job in others:
+        job.refresh_from_db()
+        assert (job.state, job.attempts, job.errors.count()) == ("executed", 1, 0)
+
+
+def test_a_death_releases_the_final_job_of_its_group(flush: Flush) -> None:
+    group = Group.objects.create(reference="g")
+    schedule(abuse.end_process, ["SIGKILL"], group=group, meta={"max_attempts": 1})
+    group.on_completion(schedule(jobs.note, ["final"]))
+    flush(workers=2, keep_going=True)
+    assert notes() == ["final"]
+
+
+def test_a_death_is_logged_as_an_error(flush: Flush, caplog: pytest.LogCaptureFixture) -> None:
+    schedule(abuse.end_process, ["SIGKILL"])
+    flush(workers=1)
+    [record] = caplog.records
+    assert record.name.startswith("django_async")
+    assert (record.levelno, bool(record.exc_info)) == (logging.ERROR, True)
+    assert "suite.abuse.end_process('SIGKILL')" in record.getMessage()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server to be busy")
+def test_a_death_during_a_long_statement_costs_no_wait_for_it(flush: Flush) -> None:
+    """The server goes on with a dead client's statement, and holds its locks, unless it is told."""
+    schedule(abuse.die_in_statement, [DEADLINE])
+    began = clock.now("default")
+    assert flush(workers=1).status == 1
+    assert clock.now("default") - began < timedelta(seconds=DEADLINE / 2)
+    assert "SIGKILL" in Job.objects.get().errors.get().exception
+
+
+def test_a_copy_of_the_worker_that_a_job_forked_has_no_say(flush: Flush) -> None:
+    schedule(abuse.fork_and_return)
+    flushed = flush(workers=1)
+    assert flushed.output.startswith("1 executed, 0 failed, 0 skipped")
+    assert notes() == ["before the fork"]
+    assert Job.objects.get().attempts == 1
+
+
+class DeadlyPool(InlinePool):
+    """Whoever takes its first task dies of it, at once and without having claimed the job."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deadly = True
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Task:
+        return super().submit((lambda *_: None) if self.deadly else function, *args)
+
+    def wait(self, timeout: float | None = None) -> list[Ended]:
+        ended = super().wait(timeout)
+        if self.deadly:
+            ended = [replace(one, error=WorkerDied(one.pid, -9)) for one in ended]
+            self.deadly = not ended
+        return ended
+
+
+def pass_with_a_death() -> Pass:
+    """A pass in this process whose first job's worker dies, as the engine is told."""
+    reads = fetch.Fetch("default", fetch.bounds("default"), fetch.Selection())
+    recorder = Recorder()
+    with StopSignals() as stop, DeadlyPool() as pool:
+        recorder.kept.summary = Engine(
+            walk=Walk(reads, 64, time.monotonic),
+            pool=pool,
+            using="default",
+            clock=time.monotonic,
+            stop=stop,
+            report=recorder,
+            options=Options(keep_going=True),
+        ).run()
+    return recorder.kept
+
+
+def test_a_job_that_died_takes_its_place_in_the_order_again() -> None:
+    """As soon as its lock is free; until then the others go on, which is why nobody dies here."""
+    job = schedule(jobs.note, priority=9)
+    others = [schedule(jobs.note) for _ in range(3)]
+    done = pass_with_a_death()
+    assert done.ids == [job.id, job.id, *(other.id for other in others)]
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="elsewhere no writer blocks all others")
+def test_a_death_is_recorded_as_soon_as_another_writer_lets_it() -> None:
+    job = schedule(jobs.note)
+    with writing() as release, before_statement("UPDATE async_job", 3, release):
+        done = pass_with_a_death()
+    assert (done.summary.executed, done.summary.failed) == (1, 1)
+    assert "SIGKILL" in job.errors.get().exception

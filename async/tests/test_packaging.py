@@ -1,0 +1,121 @@
+"""The wheel is whole, and enough for a project far from the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ROOTS = ("async/django_async", "pool/forkpool")
+BUILT_FROM = ("setup.py", "pyproject.toml", "README.md", "LICENSE", *ROOTS)
+# What leads Python and its tools to the checkout, or to the coverage measured there.
+LEADING_BACK = ("COVERAGE", "DJANGO", "PYTHON", "VIRTUAL_ENV")
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("DATABASE", "sqlite") != "sqlite",
+    reason="the wheel is the same on every database: one of them is enough",
+)
+
+
+def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
+    """Run `command` in `cwd`; its output, after checking that it exits with `status`."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(LEADING_BACK)}
+    done = subprocess.run(
+        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def files_of_git(*paths: str) -> set[str]:
+    """The files below `paths` that git tracks, or would track when added."""
+    listing = run("git", "ls-files", "-co", "--exclude-standard", "--", *paths, cwd=CHECKOUT)
+    return {path for path in listing.splitlines() if (CHECKOUT / path).is_file()}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory far from the checkout."""
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.fixture(scope="module")
+def index(place: Path) -> None:
+    """A package index that pip reaches: continuous integration must have one."""
+    command = (sys.executable, "-m", "pip", "download", "--no-deps", "--retries", "0", "tqdm")
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    if done.returncode and os.environ.get("CI") != "true":
+        pytest.skip("pip reaches no package index")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(place: Path, index: None) -> Path:
+    """The wheel, built the way a user's pip does it from the files of git."""
+    source = place / "source"
+    for path in files_of_git(*BUILT_FROM):
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / path, source / path)
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", "wheels", source, cwd=place)
+    (built,) = (place / "wheels").glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(place: Path, wheel: Path) -> Path:
+    """The Python of an environment that holds the wheel and what the wheel asks for."""
+    venv.create(place / "venv", with_pip=True)
+    interpreter = place / "venv" / "bin" / "python"
+    run(interpreter, "-m", "pip", "install", "--quiet", wheel, cwd=place)
+    return interpreter
+
+
+def test_the_wheel_holds_the_files_of_both_packages_and_nothing_else(wheel: Path) -> None:
+    expected = {path.split("/", 1)[1] for path in files_of_git(*ROOTS)}
+    packed = {
+        name
+        for name in zipfile.ZipFile(wheel).namelist()
+        if not name.split("/")[0].endswith(".dist-info")
+    }
+    assert packed == expected
+    assert {"django_async/py.typed", "forkpool/py.typed"} <= packed
+    assert "django_async/migrations/0001_initial.py" in packed
+
+
+def test_the_wheel_asks_only_for_what_it_needs(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("dist-info/METADATA"))
+        metadata = message_from_bytes(archive.read(name))
+    required = {line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
+    assert {line.split("<")[0].split(">")[0] for line in required} == {
+        "Django",
+        "multiprocess",
+        "tqdm",
+    }
+    assert set(metadata.get_all("Provides-Extra", [])) >= {"postgres", "mysql", "dev"}
+    assert metadata["License-Expression"] == "BSL-1.0"
+
+
+def test_the_demo_runs_with_the_wheel_alone(place: Path, python: Path) -> None:
+    demo = place / "warehouse"
+    for path in files_of_git("test-projects/warehouse"):
+        copy = demo / Path(path).relative_to("test-projects/warehouse")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / path, copy)
+
+    imported = run(python, "-c", "import django_async; print(django_async.__file__)", cwd=demo)
+    assert Path(imported.strip()).is_relative_to(place / "venv")
+    run(python, "-W", "error", "manage.py", "check", "--fail-level", "WARNING", cwd=demo)
+    run(python, "manage.py", "migrate", cwd=demo)
+    run(python, "manage.py", "import_orders", cwd=demo)
+    flush = (python, "manage.py", "flush_queue", "--workers", "2", "--keep-going")
+    run(*flush, cwd=demo, status=1)  # some of its orders cannot be shipped
+    run(python, "manage.py", "prove", cwd=demo)

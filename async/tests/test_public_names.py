@@ -1,0 +1,140 @@
+"""The names and signatures that applications may rely on. A change here is a change for them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import django_async
+import forkpool
+from django_async import api, errors, helpers, models, stats, utils
+
+SCHEDULE = (
+    "(function, args=None, kwargs=None, run_after=None, meta=None, priority=5,"
+    " *, group=None, queue='default', using=None)"
+)
+MANAGER = ("pending", "finished", "due", "waiting", "executed", "cancelled", "discarded", "failed")
+
+
+def signature(function: Callable[..., Any]) -> str:
+    """How the function is called, without its types."""
+    found = inspect.signature(function)
+    bare = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in found.parameters.values()
+    ]
+    return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+
+
+def own(model: type) -> set[str]:
+    """The public names that a class defines itself, Django's additions apart."""
+    names = {name for name in vars(model) if not name.startswith("_")}
+    added = {"DoesNotExist", "MultipleObjectsReturned", "NotUpdated", "objects", "id"}
+    return {name for name in names - added if not name.startswith(("get_next_", "get_previous_"))}
+
+
+def test_the_package() -> None:
+    assert set(django_async.__all__) == {"__version__", "schedule"}
+    assert django_async.schedule is api.schedule
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = django_async.no_such_name
+
+
+def test_the_api() -> None:
+    assert set(api.__all__) == {
+        *("deschedule", "health", "remove_old_jobs", "schedule", "schedule_many")
+    }
+
+
+@pytest.mark.parametrize(
+    ("function", "wanted"),
+    [
+        (api.schedule, SCHEDULE),
+        (api.schedule_many, "(jobs, *, using=None)"),
+        (api.deschedule, "(function, args=None, kwargs=None, *, using=None)"),
+        (api.remove_old_jobs, "(remove_jobs_before_days=30, resched_hours=8)"),
+        (utils.full_name, "(item)"),
+        (utils.object_at_end_of_path, "(path)"),
+        (helpers.clear_queue, "(func)"),
+        (stats.estimate_rough_queue_completion, "()"),
+        (stats.estimate_current_job_completion, "()"),
+        (stats.estimate_queue_completion, "()"),
+        (models.Job.execute, "(self)"),
+        (models.Group.on_completion, "(self, job)"),
+        (models.Group.has_completed, "(self, exclude=None)"),
+        (models.Group.latest_executed_job, "(self)"),
+        (models.Group.estimate_execution_duration, "(self)"),
+        (models.Group.latest_group_by_reference, "(reference, using=None)"),
+    ],
+)
+def test_signatures(function: Callable[..., Any], wanted: str) -> None:
+    assert signature(function) == wanted
+    assert function.__doc__
+
+
+def test_health_takes_an_estimate() -> None:
+    [parameter] = inspect.signature(api.health).parameters.values()
+    assert parameter.name == "estimation_fn"
+    assert parameter.default is stats.estimate_rough_queue_completion
+
+
+@pytest.mark.parametrize("name", [*MANAGER, "in_order"])
+def test_queries(name: str) -> None:
+    assert signature(getattr(models.JobQuerySet, name)) == "(self)"
+    assert own(models.JobQuerySet) == {*MANAGER, "in_order"}
+
+
+def test_a_jobs_attributes() -> None:
+    assert own(models.Job) == {
+        *("name", "args", "kwargs", "meta", "result", "priority", "queue", "identity"),
+        *("attempts", "crashes", "group", "group_id", "errors", "ends"),
+        *("added", "scheduled", "started", "executed", "cancelled", "discarded"),
+        *("state", "execute", "save"),
+    }
+
+
+def test_a_groups_attributes() -> None:
+    assert own(models.Group) == {
+        *("reference", "description", "created", "final", "final_id", "open_reference", "jobs"),
+        *("on_completion", "has_completed", "latest_executed_job", "check_open", "save"),
+        *("estimate_execution_duration", "latest_group_by_reference"),
+    }
+
+
+def test_an_errors_attributes() -> None:
+    assert own(models.Error) == {"job", "job_id", "executed", "exception", "traceback"}
+
+
+def test_errors() -> None:
+    tree = {
+        name: value.__mro__[1].__name__
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and issubclass(value, BaseException)
+    }
+    assert tree == {
+        "AsyncError": "Exception",
+        "UnknownFunction": "AsyncError",
+        "FunctionNotAllowed": "AsyncError",
+        "JobNotRunnable": "AsyncError",
+        "AttemptFailed": "AsyncError",
+        "TransactionAbused": "AsyncError",
+        "MarkedForRollback": "TransactionAbused",
+        "ConnectionClosed": "TransactionAbused",
+        "TransactionEnded": "TransactionAbused",
+        "JobRowGone": "TransactionAbused",
+        "QueueStopped": "AsyncError",
+        "StopNow": "BaseException",
+    }
+
+
+def test_the_pool() -> None:
+    assert set(forkpool.__all__) == {
+        *("ForkPool", "InlinePool", "Pool", "StopSignals", "Task", "Ended"),
+        *("PoolError", "ForkUnavailable", "NotPicklable", "NotRunning", "PoolBusy"),
+        *("StartFailed", "TaskRaised", "WorkerDied"),
+    }
+    for name in forkpool.__all__:
+        assert getattr(forkpool, name).__module__.startswith("forkpool.")

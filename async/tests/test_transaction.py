@@ -1,0 +1,316 @@
+"""One job's transaction: effects, children, result and mark together, or nothing but the error.
+
+Each promise holds whichever way the job is run: by ``execute()``, by a flush in this process, and
+by a worker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from django_async import clock, schedule
+from django_async.errors import JobNotRunnable
+from django_async.models import Error, Job
+from suite import abuse, jobs
+from suite.attempts import WAYS, assert_no_effects, assert_one_failure, attempt, notes
+from suite.models import Account
+
+ON_POSTGRES = connection.vendor == "postgresql"
+ON_MYSQL = connection.vendor == "mysql"
+ON_SQLITE = connection.vendor == "sqlite"
+
+no_sessions = pytest.mark.skipif(ON_SQLITE, reason="SQLite has no sessions that could be ended")
+several_writers = pytest.mark.skipif(ON_SQLITE, reason="SQLite has one writer at a time")
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Run = Callable[[Job], Job]
+
+
+@pytest.fixture(params=WAYS)
+def run(request: pytest.FixtureRequest, flush: Callable[..., Any]) -> Run:
+    """Attempt the job once, and return it as it is then."""
+    return partial(attempt, way=request.param, flush=flush)
+
+
+def test_effects_children_result_and_mark_come_together(run: Run) -> None:
+    job = run(schedule(jobs.parent, [2]))
+    assert job.state == "executed"
+    assert job.result == "null"
+    assert (job.attempts, job.priority, job.errors.count()) == (1, 5, 0)
+    assert notes() == ["parent"]
+    assert Job.objects.pending().filter(name="suite.jobs.note").count() == 2
+
+
+def test_a_job_runs_between_its_start_and_its_end(run: Run) -> None:
+    before = clock.now("default")
+    job = run(schedule(jobs.nothing))
+    assert job.started is not None
+    assert job.executed is not None
+    assert before <= job.started <= job.executed <= clock.now("default")
+
+
+ABUSES = {
+    abuse.exit_politely: "SystemExit(3)",
+    abuse.interrupt: "KeyboardInterrupt()",
+    abuse.raise_no_error: "NoError('neither')",
+    abuse.raise_unspeakable: "UnspeakableError",
+    abuse.return_a_set: "TypeError('Object of type set is not JSON serializable",
+    abuse.return_nan: "ValueError('Out of range float values are not JSON compliant",
+    abuse.return_abyss: "ValueError('Circular reference",
+    abuse.break_foreign_key: "IntegrityError",
+    abuse.set_rollback: "MarkedForRollback",
+    abuse.swallow_orm_error: "MarkedForRollback",
+    abuse.close_connection: "ConnectionClosed",
+    abuse.rollback: "TransactionEnded",
+    abuse.open_durable_block: "RuntimeError('A durable atomic block",
+    abuse.delete_itself: "JobRowGone",
+    abuse.finish_itself: "JobRowGone",
+}
+
+
+# A raw ROLLBACK leaves SQLite in autocommit: what comes after it is committed, before it is undone.
+@pytest.mark.parametrize("function", ABUSES, ids=lambda function: function.__name__)
+def test_a_job_that_fails_leaves_its_error_and_no_effects(
+    run: Run, function: Callable[..., Any]
+) -> None:
+    job = run(schedule(function))
+    assert_one_failure(job, ABUSES[function])
+    assert_no_effects()
+
+
+@no_sessions
+@pytest.mark.parametrize("function", [abuse.end_own_session, abuse.lose_session])
+def test_a_job_whose_session_is_ended_leaves_its_error_and_no_effects(
+    run: Run, function: Callable[..., Any]
+) -> None:
+    job = run(schedule(function))
+    assert_one_failure(job)
+    assert_no_effects()
+
+
+@no_sessions
+def test_a_job_whose_session_is_ended_is_not_said_to_have_committed(run: Run) -> None:
+    job = run(schedule(abuse.lose_session))
+    assert "COMMIT" not in job.errors.get().exception
+
+
+@pytest.mark.parametrize("function", [abuse.commit, abuse.commit_and_raise])
+def test_the_error_of_a_job_that_commits_says_that_its_effects_stay(
+    run: Run, function: Callable[..., Any]
+) -> None:
+    job = run(schedule(function))
+    [error] = job.errors.all()
+    assert_one_failure(job)
+    assert "effects up to a COMMIT were committed" in error.exception + error.traceback
+    assert notes() == ["committed by the job"]
+
+
+@pytest.mark.skipif(not ON_MYSQL, reason="data definition is part of the transaction elsewhere")
+def test_data_definition_commits_on_mysql_and_is_a_failure(run: Run) -> None:
+    assert_one_failure(run(schedule(abuse.define_data)), "TransactionEnded")
+    assert notes() == ["committed by the job"]
+
+
+@pytest.mark.skipif(ON_MYSQL, reason="data definition commits there")
+def test_data_definition_is_part_of_the_transaction(run: Run) -> None:
+    assert run(schedule(abuse.define_data)).state == "executed"
+
+
+@pytest.mark.skipif(not ON_POSTGRES, reason="see the next test")
+def test_a_swallowed_cursor_error_is_a_failure_on_postgresql(run: Run) -> None:
+    assert_one_failure(run(schedule(abuse.swallow_cursor_error)), "MarkedForRollback")
+    assert_no_effects()
+
+
+@pytest.mark.skipif(ON_POSTGRES, reason="see the test before")
+def test_a_swallowed_cursor_error_undoes_its_own_statement_elsewhere(run: Run) -> None:
+    assert run(schedule(abuse.swallow_cursor_error)).state == "executed"
+    assert notes() == ["before", "after"]
+
+
+def test_an_error_that_an_inner_block_undid_may_be_swallowed(run: Run) -> None:
+    assert run(schedule(abuse.swallow_inner_orm_error)).state == "executed"
+    assert notes() == ["before", "after"]
+
+
+def test_savepoints_and_their_hooks_work_as_in_any_transaction(run: Run) -> None:
+    job = run(schedule(abuse.nest))
+    assert job.result == '["kept"]'
+    assert notes() == ["kept", "hook of what was kept"]
+    assert Job.objects.count() == 1
+
+
+def test_an_effect_of_one_failure_is_not_found_by_the_next_job(run: Run) -> None:
+    for function in ABUSES:
+        run(schedule(function, priority=9))
+    assert run(schedule(jobs.note)).state == "executed"
+    assert notes() == ["noted"]
+
+
+def test_large_arguments_and_results_go_through(run: Run) -> None:
+    assert run(schedule(abuse.big, ["x" * 1_000_000])).result == "1000000"
+    assert len(run(schedule(abuse.return_text, [1_000_000])).result) == 1_000_002
+
+
+@pytest.mark.skipif(not ON_MYSQL, reason="only MySQL limits the size of a statement")
+def test_a_result_that_the_server_refuses_is_a_failure(run: Run) -> None:
+    job = run(schedule(abuse.return_text, [20_000_000]))
+    assert_one_failure(job)
+
+
+def test_commit_hooks_run_in_order_after_the_commit_whatever_one_of_them_does(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = run(schedule(abuse.hook, ["first", "fail", "second", "exit", "third"]))
+    assert (job.state, job.errors.count()) == ("executed", 0)
+    assert notes() == ["an effect", "first", "second", "third"]
+
+
+@pytest.mark.parametrize("workers", [0])
+def test_a_failing_commit_hook_is_logged_with_its_traceback(
+    flush: Callable[..., Any], caplog: pytest.LogCaptureFixture, workers: int
+) -> None:
+    schedule(abuse.hook, ["fail"])
+    assert flush(workers=workers).status == 0
+    [record] = caplog.records
+    assert record.name.startswith("django_async")
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+    assert "suite.abuse.hook('fail')" in record.getMessage()
+    assert "a failing hook" in caplog.text
+
+
+def test_commit_hooks_of_a_failed_job_never_run(run: Run) -> None:
+    assert_one_failure(run(schedule(abuse.hook_and_fail)))
+    assert run(schedule(jobs.nothing)).state == "executed"
+    assert not notes()
+
+
+@pytest.fixture
+def _new_connection() -> Iterator[None]:
+    """Whatever a test does to its connection, the next one gets another."""
+    yield
+    connection.close()
+    connection.connect()
+
+
+@pytest.mark.usefixtures("_new_connection")
+@pytest.mark.parametrize(
+    "what",
+    [
+        "a transaction",
+        "autocommit off",
+        "a closed connection",
+        pytest.param("a lost session", marks=no_sessions),
+    ],
+)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_next_job_does_not_suffer_from_what_a_hook_left_behind(
+    flush: Callable[..., Any], what: str, workers: int
+) -> None:
+    schedule(abuse.hook_that_leaves, [what], priority=9)
+    schedule(jobs.note)
+    assert flush(workers=workers).status == 0
+    connection.close()  # what is not committed is gone
+    assert notes() == ["noted"]
+    assert Job.objects.executed().count() == 2
+
+
+@several_writers
+def test_racing_jobs_lock_and_create_rows_as_any_code_does(
+    flush: Callable[..., Any], tmp_path: Any
+) -> None:
+    for _ in range(3):
+        schedule(abuse.deposit, ["shared", str(tmp_path), 3])
+    assert flush(workers=3).status == 0
+    assert Account.objects.get().balance == 3
+
+
+def test_execute_returns_what_the_job_returned_and_raises_what_it_raised() -> None:
+    assert schedule(jobs.note, ["text"]).execute() == "text"
+    with pytest.raises(ValueError, match="reason"):
+        schedule(jobs.fail, ["reason"]).execute()
+    with pytest.raises(SystemExit):
+        schedule(abuse.exit_politely).execute()
+
+
+def test_execute_runs_a_job_before_its_time() -> None:
+    job = schedule(jobs.note, run_after=timedelta(days=1))
+    job.execute()
+    assert job.state == "executed"
+
+
+def test_execute_refuses_a_job_that_has_ended() -> None:
+    job = schedule(jobs.note)
+    job.execute()
+    with pytest.raises(JobNotRunnable, match="executed"):
+        job.execute()
+    with pytest.raises(JobNotRunnable):
+        Job.objects.get().execute()
+    assert notes() == ["noted"]
+
+
+def test_execute_refuses_to_run_inside_an_open_transaction() -> None:
+    job = schedule(jobs.note)
+    with transaction.atomic(), pytest.raises(JobNotRunnable, match="outermost"):
+        job.execute()
+    assert not notes()
+
+
+@pytest.mark.usefixtures("_new_connection")
+def test_execute_refuses_to_run_where_nobody_would_commit() -> None:
+    job = schedule(jobs.note)
+    transaction.set_autocommit(False)
+    with pytest.raises(JobNotRunnable):
+        job.execute()
+
+
+def test_a_job_cannot_execute_another_one(run: Run) -> None:
+    other = schedule(jobs.note, run_after=timedelta(days=1))
+    job = run(schedule(abuse.execute, [other.pk]))
+    assert_one_failure(job, "JobNotRunnable")
+    assert not notes()
+
+
+@pytest.mark.django_db(transaction=False)
+def test_inside_a_test_case_jobs_are_executed_the_ordinary_way(flush: Callable[..., Any]) -> None:
+    assert schedule(abuse.hook, ["a hook"]).execute() is None
+    schedule(jobs.parent)
+    assert flush().status == 0
+    assert flush().status == 0
+    assert notes() == ["an effect", "a hook", "parent", "child 0"]
+
+
+@pytest.mark.django_db(transaction=False)
+@pytest.mark.parametrize(
+    "function",
+    [
+        abuse.exit_politely,
+        abuse.return_a_set,
+        abuse.set_rollback,
+        abuse.swallow_orm_error,
+        abuse.finish_itself,
+        abuse.delete_itself,
+    ],
+)
+def test_inside_a_test_case_a_failing_job_leaves_its_error_and_no_effects(
+    flush: Callable[..., Any], function: Callable[..., Any]
+) -> None:
+    job = schedule(function)
+    assert flush().status == 1
+    assert_one_failure(Job.objects.get(pk=job.pk), ABUSES[function])
+    assert_no_effects()
+
+
+def test_an_error_is_deleted_with_its_job(run: Run) -> None:
+    job = run(schedule(jobs.fail))
+    job.delete()
+    assert not Error.objects.exists()

@@ -1,0 +1,102 @@
+"""What can go wrong with a pool or with a task in it.
+
+::
+
+    PoolError
+    ├── ForkUnavailable      start(): this platform has no fork
+    ├── NotRunning           submit(), wait(): before start() or after the end
+    ├── PoolBusy             submit(): no worker is idle
+    ├── NotPicklable         submit(): the function or an argument cannot be sent;
+    │                        Ended.error: the result arrived and could not be read
+    ├── StartFailed          wait(): children end before they are ready
+    ├── TaskRaised           Ended.error: the function raised
+    └── WorkerDied           Ended.error: the process ended with the task in its hands
+
+The docstring of a class is its default message.
+"""
+
+import inspect
+import signal
+
+
+class PoolError(Exception):
+    """The pool could not do what it was asked for."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.cleandoc(type(self).__doc__ or ""))
+
+
+class ForkUnavailable(PoolError):
+    """This platform cannot fork processes: run the tasks in this process, with an InlinePool."""
+
+
+class NotRunning(PoolError):
+    """The pool is not running: it was not started yet, or it has ended."""
+
+
+class PoolBusy(PoolError):
+    """No worker is idle: wait() until `idle` is greater than zero."""
+
+
+class NotPicklable(PoolError):
+    """The object cannot be sent between processes."""
+
+
+class StartFailed(PoolError):
+    """The workers end before they are ready to take a task."""
+
+
+class TaskRaised(PoolError):
+    """The task raised an exception.
+
+    Attributes:
+        exception: the exception's ``repr``.
+        traceback: the formatted traceback, as the process that ran the task saw it.
+        original: the exception itself, without its traceback, where it can be pickled; else None.
+    """
+
+    def __init__(
+        self, exception: str, traceback: str, original: BaseException | None = None
+    ) -> None:
+        super().__init__(exception)
+        self.args = exception, traceback, original
+        self.exception = exception
+        self.traceback = traceback
+        self.original = original
+
+    def __str__(self) -> str:
+        return self.exception
+
+
+class WorkerDied(PoolError):
+    """The worker's process ended with a task in its hands.
+
+    Attributes:
+        pid: of the process that ended.
+        exitcode: as of a Process: the exit status, or minus the signal's number; None where
+            somebody else collected it (a SIGCHLD that is ignored, a stray ``os.wait()``).
+    """
+
+    def __init__(self, pid: int, exitcode: int | None) -> None:
+        super().__init__()
+        self.args = pid, exitcode
+        self.pid = pid
+        self.exitcode = exitcode
+
+    def __str__(self) -> str:
+        end = f"worker {self.pid} {describe_exit(self.exitcode)}"
+        if self.exitcode is not None and self.exitcode < 0:
+            return end
+        return f"{end} while it held a task"
+
+
+def describe_exit(exitcode: int | None) -> str:
+    """How a process ended, in words that follow its name."""
+    if exitcode is None:
+        return "ended, nobody knows how,"
+    if exitcode >= 0:
+        return f"exited with code {exitcode}"
+    try:
+        return f"was killed by {signal.Signals(-exitcode).name}"
+    except ValueError:  # a real-time signal has a number and no name
+        return f"was killed by signal {-exitcode}"

@@ -1,0 +1,88 @@
+"""The pool that needs no other process."""
+
+import os
+import selectors
+import time
+from collections.abc import Callable
+from typing import Any
+
+from forkpool.child import describe, format_error
+from forkpool.errors import NotRunning, PoolBusy, TaskRaised
+from forkpool.interface import Ended, Pool, Task
+
+
+class InlinePool(Pool):
+    """Runs each task in this process, within submit(); the next wait() tells how it ended.
+
+    Args:
+        wakeup: a descriptor that wait() watches while it has nothing to return. Without one there
+            is nothing that could end ``wait(None)``, which then returns at once.
+    """
+
+    def __init__(self, *, wakeup: int | None = None) -> None:
+        self._wakeup = wakeup
+        self._running = False
+        self._handed_out = 0
+        self._ended: list[Ended] = []
+
+    @property
+    def idle(self) -> int:
+        return int(self._running and not self._ended)
+
+    @property
+    def busy(self) -> int:
+        return len(self._ended)
+
+    @property
+    def pids(self) -> list[int]:
+        return [os.getpid()] if self._running else []
+
+    def start(self) -> None:
+        self._running = True
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Task:
+        self._check_running()
+        if self._ended:
+            raise PoolBusy
+        self._handed_out += 1
+        task = Task(self._handed_out, function, args)
+        self._ended.append(_run(task))
+        return task
+
+    def wait(self, timeout: float | None = None) -> list[Ended]:
+        self._check_running()
+        if not self._ended:
+            self._sleep(timeout)
+        return self._take_ended()
+
+    def shutdown(self, timeout: float | None = None) -> list[Ended]:
+        self._running = False
+        return self._take_ended()
+
+    def kill(self) -> list[Ended]:
+        return self.shutdown()
+
+    def _check_running(self) -> None:
+        if not self._running:
+            raise NotRunning
+
+    def _take_ended(self) -> list[Ended]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _sleep(self, timeout: float | None) -> None:
+        if self._wakeup is not None:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._wakeup, selectors.EVENT_READ)
+                selector.select(timeout)
+        elif timeout is not None:  # else nothing could ever end the sleep
+            time.sleep(timeout)
+
+
+def _run(task: Task) -> Ended:
+    try:
+        value = task.function(*task.args)
+    except BaseException as error:  # noqa: BLE001 - whatever a task raises is its own failure
+        raised = TaskRaised(describe(error), format_error(error), error)
+        return Ended(task, os.getpid(), error=raised)
+    return Ended(task, os.getpid(), value)

@@ -1,0 +1,76 @@
+"""Signals that ask a program to stop, noted for its loop to act on."""
+
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """While the context is entered, SIGINT and SIGTERM are only counted.
+
+    Its descriptor, given to a pool as `wakeup`, then becomes readable, so that wait() returns.
+    Only the main thread can receive signals: in another one this changes nothing, and counts none.
+
+    Args:
+        on_second: called with the signal's number from the handler, between any two byte codes, at
+            the second signal and each one after it. It may raise, to interrupt what runs.
+
+    Attributes:
+        count: number of signals so far.
+        signum: the latest of them.
+    """
+
+    def __init__(self, *, on_second: Callable[[int], object] | None = None) -> None:
+        self.count = 0
+        self.signum: int | None = None
+        self._on_second = on_second
+        # A pair of sockets and not a pipe, for the sake of Windows.
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._wakeup = -1
+
+    def fileno(self) -> int:
+        """The descriptor that is readable after a signal, until drain()."""
+        return self._reader.fileno()
+
+    def drain(self) -> None:
+        """Make the descriptor wait for the next signal."""
+        try:
+            while self._reader.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+            self._handlers = {signum: signal.signal(signum, self._note) for signum in _STOPPING}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._handlers:
+            for signum, handler in self._handlers.items():
+                # None stands for a handler that was not installed from Python: it cannot return.
+                signal.signal(signum, signal.SIG_DFL if handler is None else handler)
+            signal.set_wakeup_fd(self._wakeup)
+        self._handlers = {}
+        self._reader.close()
+        self._writer.close()
+
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        self.signum = signum
+        if self.count > 1 and self._on_second:
+            self._on_second(signum)

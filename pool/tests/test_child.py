@@ -1,0 +1,236 @@
+"""A child is no copy of its parent: what it drops, and what it is tied to."""
+
+import gc
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forkpool import ForkPool, WorkerDied
+
+
+def everywhere(pool: ForkPool, waiting: Any, count: int, function: Any, *args: Any) -> list[Any]:
+    """Run a task once in each worker, and return the values."""
+    waiting.idle(pool, count)
+    for _ in range(count):
+        pool.submit(function, *args)
+    return [ended.value for ended in waiting.ends(pool, count)]
+
+
+def signal_state() -> dict[str, Any]:
+    return {
+        "handlers": [s for s in signal.valid_signals() if callable(signal.getsignal(s))],
+        "int": signal.getsignal(signal.SIGINT),
+        "term": signal.getsignal(signal.SIGTERM),
+        "mask": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        "wakeup": signal.set_wakeup_fd(-1),
+    }
+
+
+@pytest.fixture
+def handlers() -> Any:
+    """A parent with handlers for several signals, a wake-up descriptor and a blocked signal."""
+    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD]
+    before = {signum: signal.signal(signum, lambda *_: None) for signum in signals}
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    wakeup = signal.set_wakeup_fd(writer)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    signal.set_wakeup_fd(wakeup)
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_the_parents_signal_handling_is_not_the_childs(waiting: Any) -> None:
+    parent = signal.getsignal(signal.SIGUSR1)
+    with ForkPool(1) as pool:
+        assert waiting.run(pool, signal_state).value == {
+            "handlers": [],
+            "int": signal.SIG_IGN,
+            "term": signal.SIG_DFL,
+            "mask": set(),
+            "wakeup": -1,
+        }
+    assert signal.getsignal(signal.SIGUSR1) is parent
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {signal.SIGUSR2}
+
+
+def test_a_child_leads_its_own_process_group(waiting: Any) -> None:
+    with ForkPool(2) as pool:
+        groups = everywhere(pool, waiting, 2, os.getpgrp)
+        assert sorted(groups) == sorted(pool.pids)
+
+
+def interrupt_oneself() -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "unmoved"
+
+
+def test_a_child_ignores_ctrl_c(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        assert waiting.run(pool, interrupt_oneself).value == "unmoved"
+
+
+def sockets_and_selectors() -> list[str]:
+    links = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return sorted(link for link in links if link.startswith(("socket:", "anon_inode:")))
+
+
+def test_a_child_keeps_no_descriptor_of_its_siblings(waiting: Any) -> None:
+    before = set(sockets_and_selectors())
+    with ForkPool(4, max_tasks_per_child=2) as pool:
+        for _ in range(2):
+            for kept in everywhere(pool, waiting, 4, sockets_and_selectors):
+                (channel,) = set(kept) - before
+                assert channel.startswith("socket:")
+            waiting.idle(pool, 4)
+
+
+def times_seeded() -> int:
+    return len(sys.modules["numpy.random"].seeded)
+
+
+def draw() -> float:
+    return random.random()
+
+
+def test_children_draw_different_random_numbers(
+    waiting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeded: list[int] = []
+    numpy_random = types.SimpleNamespace(seeded=seeded, seed=lambda: seeded.append(1))
+    monkeypatch.setitem(sys.modules, "numpy.random", numpy_random)
+    with ForkPool(3) as pool:
+        numbers = everywhere(pool, waiting, 3, draw)
+        assert len(set(numbers)) == 3
+        assert everywhere(pool, waiting, 3, times_seeded) == [1, 1, 1]
+    assert seeded == []
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_leaves_the_parents_objects_alone(waiting: Any, enabled: bool) -> None:
+    frozen = gc.get_freeze_count()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with ForkPool(1) as pool:
+            waiting.idle(pool)
+            assert gc.isenabled() is enabled
+            assert gc.get_freeze_count() == frozen
+            assert waiting.run(pool, gc.isenabled).value is enabled
+            assert waiting.run(pool, gc.get_freeze_count).value > frozen + 1000
+    finally:
+        gc.enable()
+
+
+def start_a_process() -> int | None:
+    import multiprocess
+
+    process = multiprocess.get_context("fork").Process(target=time.sleep, args=(0,))
+    process.start()
+    process.join()
+    code: int | None = process.exitcode
+    return code
+
+
+def test_tasks_may_start_processes(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        assert waiting.run(pool, start_a_process).value == 0
+
+
+def fork_and_return() -> int:
+    """The copy of the process returns from the task as well."""
+    pid = os.fork()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if pid else -1
+
+
+def test_a_copy_that_returns_from_a_task_reports_nothing(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        assert waiting.run(pool, fork_and_return).value == 1
+        assert waiting.run(pool, os.getpid).value == pool.pids[0]
+
+
+def print_something() -> None:
+    print("printed by a task", end="")  # noqa: T201
+
+
+def test_what_a_task_prints_is_not_lost(waiting: Any, capfd: Any) -> None:
+    with ForkPool(1) as pool:
+        waiting.run(pool, print_something)
+    assert capfd.readouterr().out == "printed by a task"
+
+
+def test_a_parent_that_died_too_early_is_noticed(
+    waiting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    with ForkPool(1) as pool:
+        (pid,) = pool.pids
+        waiting.gone(pid)
+
+
+PARENT = """
+import sys, time
+from forkpool import ForkPool
+
+sys.platform = sys.argv[1]
+pool = ForkPool(3)
+pool.start()
+while pool.idle < 3:
+    pool.wait(60)
+if sys.argv[2] == "busy":
+    for _ in range(3):
+        pool.submit(time.sleep, 100_000)
+print("ready", flush=True)
+if sys.argv[2] != "exit":
+    time.sleep(100_000)
+"""
+
+
+def start_parent(*args: str) -> "subprocess.Popen[str]":
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, *args], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout
+    assert parent.stdout.readline() == "ready\n"
+    return parent
+
+
+@pytest.mark.parametrize(
+    ("platform", "state"), [("linux", "idle"), ("linux", "busy"), ("darwin", "idle")]
+)
+def test_no_child_survives_its_parent(platform: str, state: str) -> None:
+    with start_parent(platform, state) as parent:
+        parent.kill()
+        # The children hold its standard output open, so that this is the end of them all.
+        assert parent.communicate(timeout=60)[0] == ""
+
+
+def test_a_forgotten_pool_does_not_keep_its_program_from_ending() -> None:
+    with start_parent("linux", "exit") as parent:
+        assert parent.communicate(timeout=60)[0] == ""
+        assert parent.returncode == 0
+
+
+def test_a_copy_of_the_parent_ends_without_the_pool(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        pid = os.fork()
+        if pid == 0:
+            pool._kill_at_exit()
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        ended = waiting.run(pool, os.getpid)
+        assert not isinstance(ended.error, WorkerDied)
+        assert ended.value == pool.pids[0]

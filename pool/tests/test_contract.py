@@ -1,0 +1,178 @@
+"""What both pools promise."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forkpool import ForkPool, InlinePool, NotRunning, Pool, PoolBusy, Task, TaskRaised
+
+Make = Callable[..., Pool]
+
+
+@pytest.fixture(params=["fork", "inline"])
+def make(request: pytest.FixtureRequest) -> Make:
+    def fork(**options: Any) -> Pool:
+        return ForkPool(1, **options)
+
+    return fork if request.param == "fork" else InlinePool
+
+
+@pytest.fixture
+def pool(make: Make) -> Iterator[Pool]:
+    with make() as pool:
+        yield pool
+
+
+def add(*numbers: int) -> int:
+    return sum(numbers)
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+class UglyError(Exception):
+    def __repr__(self) -> str:
+        raise ValueError("no words")
+
+    __str__ = __repr__
+
+
+def fail_in_an_ugly_way() -> None:
+    raise UglyError
+
+
+def test_a_task_ends_with_its_value(pool: Pool, waiting: Any) -> None:
+    ended = waiting.run(pool, add, 1, 2, 3)
+    assert ended.value == 6
+    assert ended.error is None
+    assert ended.task == Task(1, add, (1, 2, 3))
+    assert [ended.pid] == pool.pids
+
+
+def test_a_task_may_return_nothing(pool: Pool, waiting: Any) -> None:
+    ended = waiting.run(pool, time.sleep, 0)
+    assert (ended.value, ended.error) == (None, None)
+
+
+def test_hand_outs_are_numbered_in_their_order(pool: Pool, waiting: Any) -> None:
+    ends = [waiting.run(pool, add, n) for n in range(5)]
+    assert [(end.task.number, end.value) for end in ends] == [(n + 1, n) for n in range(5)]
+
+
+def test_a_busy_pool_takes_nothing(pool: Pool, waiting: Any) -> None:
+    waiting.idle(pool)
+    assert (pool.idle, pool.busy) == (1, 0)
+    pool.submit(add, 1)
+    assert (pool.idle, pool.busy) == (0, 1)
+    with pytest.raises(PoolBusy, match="No worker is idle"):
+        pool.submit(add, 2)
+    (ended,) = waiting.ends(pool, 1)
+    assert ended.value == 1
+    assert (pool.idle, pool.busy) == (1, 0)
+
+
+def test_an_end_is_told_once(pool: Pool, waiting: Any) -> None:
+    waiting.run(pool, add, 1)
+    assert pool.wait(0) == []
+
+
+def test_an_exception_comes_with_its_traceback(pool: Pool, waiting: Any) -> None:
+    error = waiting.run(pool, fail, ValueError("no such thing")).error
+    assert isinstance(error, TaskRaised)
+    assert str(error) == error.exception == "ValueError('no such thing')"
+    assert isinstance(error.original, ValueError)
+    assert "in fail" in error.traceback
+    assert error.traceback.endswith("ValueError: no such thing\n")
+    assert "forkpool" not in error.traceback
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
+def test_no_exception_ends_the_worker(pool: Pool, waiting: Any, kind: type) -> None:
+    error = waiting.run(pool, fail, kind()).error
+    assert isinstance(error, TaskRaised)
+    assert error.exception == f"{kind.__name__}()"
+    assert [waiting.run(pool, os.getpid).value] == pool.pids
+
+
+def test_an_exception_without_a_repr_is_reported(pool: Pool, waiting: Any) -> None:
+    error = waiting.run(pool, fail_in_an_ugly_way).error
+    assert isinstance(error, TaskRaised)
+    assert str(error) == "<UglyError, whose repr() raises>"
+    assert "fail_in_an_ugly_way" in error.traceback
+
+
+def test_wait_returns_at_its_timeout(pool: Pool, waiting: Any) -> None:
+    waiting.idle(pool)
+    before = time.monotonic()
+    assert pool.wait(0.05) == []
+    assert time.monotonic() - before >= 0.05
+
+
+def test_wait_returns_for_the_wakeup_and_does_not_drain_it(make: Make, waiting: Any) -> None:
+    reader, writer = os.pipe()
+    try:
+        with make(wakeup=reader) as pool:
+            waiting.idle(pool)
+            os.write(writer, b".")
+            assert pool.wait(None) == []
+            assert os.read(reader, 2) == b"."
+            assert waiting.run(pool, add, 4).value == 4
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_nothing_goes_before_the_start(make: Make) -> None:
+    pool = make()
+    assert (pool.idle, pool.busy, pool.pids) == (0, 0, [])
+    with pytest.raises(NotRunning):
+        pool.submit(add, 1)
+    with pytest.raises(NotRunning):
+        pool.wait(0)
+    assert pool.shutdown() == []
+
+
+@pytest.mark.parametrize("end", ["shutdown", "kill"])
+def test_nothing_goes_after_the_end(pool: Pool, waiting: Any, end: str) -> None:
+    waiting.run(pool, add, 1)
+    assert getattr(pool, end)() == []
+    assert (pool.idle, pool.busy, pool.pids) == (0, 0, [])
+    with pytest.raises(NotRunning):
+        pool.submit(add, 1)
+    with pytest.raises(NotRunning):
+        pool.wait(0)
+    assert pool.shutdown() == pool.kill() == []
+
+
+def test_the_second_start_changes_nothing(pool: Pool, waiting: Any) -> None:
+    pids = pool.pids
+    pool.start()
+    assert pool.pids == pids
+    assert waiting.run(pool, add, 1).value == 1
+
+
+def test_shutdown_returns_what_was_not_collected(pool: Pool, waiting: Any) -> None:
+    waiting.idle(pool)
+    task = pool.submit(add, 20, 22)
+    (ended,) = pool.shutdown()
+    assert (ended.task, ended.value) == (task, 42)
+
+
+def test_an_exception_passes_through_the_context(make: Make) -> None:
+    with pytest.raises(LookupError), make() as pool:
+        raise LookupError
+    with pytest.raises(NotRunning):
+        pool.wait(0)
+
+
+def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = Path(__file__).parents[1] / "README.md"
+    code = readme.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    exec(code, {})
+    values = [int(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(values) == [number**2 for number in range(1000)]

@@ -1,0 +1,244 @@
+"""Workers that die fail what they held, and nothing else."""
+
+import os
+import signal
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forkpool import (
+    Ended,
+    ForkPool,
+    PoolBusy,
+    TaskRaised,
+    WorkerDied,
+)
+
+FOREVER = 100_000.0  # seconds
+MEGABYTES_100 = 100_000_000
+
+
+def die(signum: int) -> None:
+    os.kill(os.getpid(), signum)
+    time.sleep(FOREVER)
+
+
+def leave(code: int) -> None:
+    os._exit(code)
+
+
+def send_back(value: Any) -> Any:
+    return value
+
+
+def big(size: int) -> bytes:
+    return bytes(size)
+
+
+def died(ended: Ended) -> WorkerDied:
+    assert isinstance(ended.error, WorkerDied)
+    return ended.error
+
+
+@pytest.mark.parametrize(
+    ("end", "argument", "words"),
+    [
+        (die, signal.SIGKILL, "was killed by SIGKILL"),
+        (die, signal.SIGTERM, "was killed by SIGTERM"),
+        (leave, 3, "exited with code 3 while it held a task"),
+        (leave, 0, "exited with code 0 while it held a task"),
+    ],
+)
+def test_a_death_fails_the_task_and_names_its_cause(
+    waiting: Any, end: Callable[[int], None], argument: int, words: str
+) -> None:
+    with ForkPool(1) as pool:
+        ended = waiting.run(pool, end, argument)
+        assert str(ended.error) == f"worker {ended.pid} {words}"
+        assert died(ended).exitcode == (-argument if end is die else argument)
+        assert waiting.run(pool, os.getpid).value != ended.pid
+
+
+def test_a_death_fails_no_other_task(waiting: Any, gate: Any) -> None:
+    with ForkPool(3) as pool:
+        waiting.idle(pool, 3)
+        others = {pool.submit(gate.pass_through).number for _ in range(2)}
+        dead = pool.submit(die, signal.SIGKILL)
+        (ended,) = waiting.ends(pool, 1)
+        assert ended.task == dead
+        assert died(ended).pid not in pool.pids
+        waiting.idle(pool, 1)
+        gate.open(2)
+        assert {end.task.number for end in waiting.ends(pool, 2)} == others
+        waiting.idle(pool, 3)
+
+
+def test_idle_workers_that_die_are_replaced(waiting: Any) -> None:
+    with ForkPool(2) as pool:
+        waiting.idle(pool, 2)
+        before = pool.pids
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+            waiting.gone(pid)
+        with pytest.raises(PoolBusy):  # neither can be handed anything
+            pool.submit(send_back, 1)
+        waiting.idle(pool, 2)
+        assert not set(before) & set(pool.pids)
+        assert waiting.run(pool, send_back, 1).task.number == 1
+
+
+def test_a_worker_that_dies_idle_leaves_the_others_to_be_used(waiting: Any) -> None:
+    with ForkPool(2) as pool:
+        waiting.idle(pool, 2)
+        victim = pool.pids[0]
+        os.kill(victim, signal.SIGKILL)
+        waiting.gone(victim)
+        pool.submit(send_back, 1)
+        (ended,) = waiting.ends(pool, 1)
+        assert ended.value == 1
+
+
+def test_a_result_that_was_written_counts_though_the_worker_died(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        pool.submit(os.getpid)
+        waiting.readable(pool._workers[0].channel)
+        os.kill(pool.pids[0], signal.SIGKILL)
+        waiting.gone(pool.pids[0])
+        (ended,) = waiting.ends(pool, 1)
+        assert ended.value == ended.pid
+
+
+def test_a_death_amid_a_large_result_blocks_nobody(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        pool.submit(big, MEGABYTES_100)
+        waiting.readable(pool._workers[0].channel)  # far less than all of it fits into the socket
+        assert pool.wait(0) == []
+        os.kill(pool.pids[0], signal.SIGKILL)
+        (ended,) = waiting.ends(pool, 1)
+        assert died(ended).exitcode == -signal.SIGKILL
+        assert waiting.run(pool, send_back, 1).value == 1
+
+
+def test_a_death_amid_a_large_argument_blocks_nobody(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        os.kill(pool.pids[0], signal.SIGSTOP)
+        pool.submit(send_back, bytes(MEGABYTES_100))
+        assert pool.wait(0) == []
+        os.kill(pool.pids[0], signal.SIGKILL)
+        (ended,) = waiting.ends(pool, 1)
+        assert died(ended).exitcode == -signal.SIGKILL
+
+
+def misbehave(number: int) -> int:
+    """End in one of several ways, the first of them as it should."""
+    match number % 7:
+        case 1:
+            raise ValueError(number)
+        case 3:
+            die(signal.SIGKILL)
+        case 5:
+            leave(number % 3)
+        case 6:
+            big(1_000_000)
+    return number
+
+
+def test_each_task_ends_once_whatever_happens_to_the_others(waiting: Any) -> None:
+    numbers = range(210)
+    ends: list[Ended] = []
+    with ForkPool(4, max_tasks_per_child=5) as pool:
+        for number in numbers:
+            while not pool.idle:
+                ends += pool.wait(60)
+            assert pool.submit(misbehave, number).number == number + 1
+        ends += waiting.ends(pool, len(numbers) - len(ends))
+        assert pool.busy == 0
+    kinds: dict[int, Any] = {1: TaskRaised, 3: WorkerDied, 5: WorkerDied}
+    assert sorted(end.task.number for end in ends) == [number + 1 for number in numbers]
+    for end in ends:
+        (number,) = end.task.args
+        assert type(end.error) is kinds.get(number % 7, type(None))
+        assert end.value == (None if end.error else number)
+
+
+def leave_process_behind(note: str, session: bool) -> None:
+    """Die while a copy of this process lives on, with all descriptors open."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        if session:
+            os.setsid()
+        os.write(writer, b"ready")
+        time.sleep(FOREVER)
+    os.read(reader, 5)
+    Path(note).write_text(str(pid))
+    die(signal.SIGKILL)
+
+
+def test_a_death_is_seen_though_a_grandchild_lives_on(waiting: Any, tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    with ForkPool(1) as pool:
+        ended = waiting.run(pool, leave_process_behind, str(note), True)
+        left = int(note.read_text())
+        os.kill(left, signal.SIGKILL)  # it was alive, or this would raise
+        assert died(ended).exitcode == -signal.SIGKILL
+        waiting.gone(left)
+
+
+def test_a_death_takes_the_process_group_with_it(waiting: Any, tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    with ForkPool(1) as pool:
+        died(waiting.run(pool, leave_process_behind, str(note), False))
+        waiting.gone(int(note.read_text()))
+
+
+def close_sockets() -> None:
+    for descriptor in range(3, 256):
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+
+
+def test_a_worker_that_lost_its_channel_is_replaced(waiting: Any, capfd: Any) -> None:
+    with ForkPool(1) as pool:
+        ended = waiting.run(pool, close_sockets)
+        assert died(ended).exitcode == 1
+        assert waiting.run(pool, send_back, 1).value == 1
+    assert "Bad file descriptor" in capfd.readouterr().err
+
+
+def test_the_death_is_known_where_others_reap_the_children(waiting: Any) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with ForkPool(1) as pool:
+            ended = waiting.run(pool, die, signal.SIGKILL)
+            assert died(ended).exitcode is None
+            assert "nobody knows how" in str(ended.error)
+            assert waiting.run(pool, send_back, 1).value == 1
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.parametrize("platform", ["refuses", "lacks"])
+def test_without_pidfds_the_sentinel_tells_of_a_death(
+    waiting: Any, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError("not in this sandbox")
+
+    if platform == "lacks":
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    else:
+        monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
+    with ForkPool(2) as pool:
+        waiting.idle(pool, 2)
+        assert died(waiting.run(pool, die, signal.SIGKILL)).exitcode == -signal.SIGKILL
+        waiting.idle(pool, 2)

@@ -1,0 +1,157 @@
+"""Tasks: how they travel, and which process runs them."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from forkpool import (
+    ForkPool,
+    NotPicklable,
+    TaskRaised,
+)
+
+FOREVER = 100_000.0  # seconds
+
+
+def die(signum: int) -> None:
+    os.kill(os.getpid(), signum)
+    time.sleep(FOREVER)
+
+
+def send_back(value: Any) -> Any:
+    return value
+
+
+def test_as_many_tasks_run_at_once_as_there_are_workers(waiting: Any, gate: Any) -> None:
+    with ForkPool(3) as pool:
+        waiting.idle(pool, 3)
+        tasks = [pool.submit(gate.pass_through) for _ in range(3)]
+        assert [task.number for task in tasks] == [1, 2, 3]
+        assert (pool.idle, pool.busy) == (0, 3)
+        gate.open(3)
+        ends = waiting.ends(pool, 3)
+        assert {end.value for end in ends} == {end.pid for end in ends} == set(pool.pids)
+
+
+def test_large_messages_go_both_ways(waiting: Any) -> None:
+    data = os.urandom(20_000_000)
+    with ForkPool(2) as pool:
+        waiting.idle(pool, 2)
+        pool.submit(send_back, data)
+        pool.submit(send_back, data)
+        assert [end.value == data for end in waiting.ends(pool, 2)] == [True, True]
+
+
+def test_lambdas_and_closures_go_through_dill(waiting: Any) -> None:
+    offset = 40
+
+    def shift(number: int) -> Callable[[], int]:
+        return lambda: number + offset
+
+    with ForkPool(1) as pool:
+        assert waiting.run(pool, shift, 2).value() == 42
+
+
+def iterate() -> Iterator[int]:
+    yield 1
+
+
+def test_what_cannot_be_pickled_is_not_handed_out(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        with pytest.raises(NotPicklable, match="generator"):
+            pool.submit(send_back, iterate())
+        assert (pool.idle, pool.busy) == (1, 0)
+        assert waiting.run(pool, send_back, 1).task.number == 1
+
+
+def test_a_result_that_cannot_be_pickled_is_a_failure_of_the_task(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        error = waiting.run(pool, iterate).error
+        assert isinstance(error, TaskRaised)
+        assert "generator" in error.exception
+        assert waiting.run(pool, send_back, 1).value == 1
+
+
+class OnlyHere:
+    """Can be pickled anywhere, and rebuilt in one process only."""
+
+    def __init__(self, pid: int) -> None:
+        if pid != os.getpid():
+            raise ValueError("not here")
+        self.pid = pid
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OnlyHere, (self.pid,)
+
+
+class OnlyHereError(OnlyHere, Exception):
+    pass
+
+
+class BadlyPickledError(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def make_only_here() -> OnlyHere:
+    return OnlyHere(os.getpid())
+
+
+def raise_only_here() -> None:
+    raise OnlyHereError(os.getpid())
+
+
+def raise_badly_pickled() -> None:
+    raise BadlyPickledError(1, 2)
+
+
+def test_a_result_that_cannot_be_rebuilt_fails_its_task_alone(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        ended = waiting.run(pool, make_only_here)
+        assert isinstance(ended.error, NotPicklable)
+        assert "not here" in str(ended.error)
+        assert waiting.run(pool, send_back, 1).value == 1
+
+
+def test_an_argument_that_cannot_be_rebuilt_fails_its_task_alone(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        error = waiting.run(pool, send_back, make_only_here()).error
+        assert isinstance(error, TaskRaised)
+        assert "not here" in error.exception
+        assert waiting.run(pool, send_back, 1).value == 1
+
+
+@pytest.mark.parametrize("function", [raise_only_here, raise_badly_pickled])
+def test_an_exception_that_cannot_be_rebuilt_is_told_in_words(
+    waiting: Any, function: Callable[[], None]
+) -> None:
+    with ForkPool(1) as pool:
+        error = waiting.run(pool, function).error
+        assert isinstance(error, TaskRaised)
+        assert error.original is None
+        assert f"in {function.__name__}" in error.traceback
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_child_runs_no_more_tasks_than_allowed(waiting: Any, limit: int) -> None:
+    forks: list[int] = []
+    with ForkPool(1, max_tasks_per_child=limit, before_fork=lambda: forks.append(1)) as pool:
+        pids = [waiting.run(pool, os.getpid).value for _ in range(6)]
+        assert pids == [pid for pid in pids[::limit] for _ in range(limit)]
+        assert len(set(pids)) == 6 // limit == len(forks)
+
+
+def test_no_descriptor_is_left_open(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+    before = len(os.listdir("/proc/self/fd"))
+    with ForkPool(3, max_tasks_per_child=2) as pool:
+        for _ in range(9):
+            waiting.run(pool, send_back, 1)
+        waiting.run(pool, die, signal.SIGKILL)
+    assert len(os.listdir("/proc/self/fd")) == before

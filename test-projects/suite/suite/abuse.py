@@ -1,0 +1,414 @@
+"""Jobs that abuse their transaction, their process or their words, after an effect that must go."""
+
+from __future__ import annotations
+
+import faulthandler
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from django.db import DatabaseError, IntegrityError, connection, connections, transaction
+from django.utils import timezone
+
+from django_async import current, schedule
+from django_async.models import Error, Job
+from suite.jobs import note
+from suite.models import Account, Entry, Note
+
+DEADLINE = 30.0
+"""Seconds that a job waits for an event."""
+
+
+class NoError(BaseException):
+    """Neither an Exception, nor known to anybody."""
+
+
+class UnspeakableError(Exception):
+    """It can neither be named nor told."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words for it")
+
+    __str__ = __repr__
+
+
+def effects() -> None:
+    """Leave a row, a child job and a commit hook: none of which a failed job may leave."""
+    note("an effect")
+    schedule(note, ["a child"])
+    transaction.on_commit(partial(note, "a hook"))
+
+
+def exit_politely() -> None:
+    effects()
+    raise SystemExit(3)
+
+
+def interrupt() -> None:
+    effects()
+    raise KeyboardInterrupt
+
+
+def raise_no_error() -> None:
+    effects()
+    raise NoError("neither")
+
+
+def raise_unspeakable() -> None:
+    effects()
+    raise UnspeakableError
+
+
+def raise_odd_text() -> None:
+    effects()
+    raise ValueError("nul \0 lone \ud800 line\nbreak " + "x" * 1_000_000)
+
+
+def return_a_set() -> set[int]:
+    effects()
+    return {1}
+
+
+def return_nan() -> float:
+    effects()
+    return math.nan
+
+
+def return_abyss() -> list[Any]:
+    """A result that contains itself."""
+    effects()
+    abyss: list[Any] = []
+    abyss.append(abyss)
+    return abyss
+
+
+def break_foreign_key() -> None:
+    """Break a constraint that PostgreSQL and SQLite check at the commit only."""
+    effects()
+    Entry.objects.create(account_id=-1, amount=1)
+
+
+def set_rollback() -> None:
+    effects()
+    transaction.set_rollback(True)
+
+
+def swallow_orm_error() -> None:
+    effects()
+    Account.objects.create(name="twice")
+    try:
+        Account.objects.create(name="twice")
+    except IntegrityError:
+        pass
+
+
+def swallow_inner_orm_error() -> None:
+    """The error passes an atomic block, which undoes it: this is how it is done."""
+    note("before")
+    Account.objects.create(name="twice")
+    try:
+        with transaction.atomic():
+            note("undone")
+            Account.objects.create(name="twice")
+    except IntegrityError:
+        pass
+    note("after")
+
+
+def swallow_cursor_error() -> None:
+    """Let a statement of several rows fail at its second one, and go on."""
+    note("before")
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute("INSERT INTO suite_note (text) VALUES ('half'), (NULL)")
+        except DatabaseError:
+            pass
+    if connection.vendor != "postgresql":  # which refuses everything from here on
+        note("after")
+
+
+def close_connection() -> None:
+    effects()
+    connection.close()
+
+
+def _execute(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def commit() -> None:
+    note("committed by the job")
+    _execute("COMMIT")
+
+
+def commit_and_raise() -> None:
+    note("committed by the job")
+    _execute("COMMIT")
+    raise ValueError("after its own commit")
+
+
+def rollback() -> None:
+    effects()
+    _execute("ROLLBACK")
+
+
+def define_data() -> None:
+    """On MariaDB and MySQL, this commits."""
+    note("committed by the job")
+    _execute("DROP TABLE IF EXISTS suite_nowhere")
+
+
+def open_durable_block() -> None:
+    effects()
+    with transaction.atomic(durable=True):
+        note("inside")
+
+
+def _own_row() -> Any:
+    job = current.current()
+    assert job is not None
+    return Job.objects.filter(pk=job.id)
+
+
+def delete_itself() -> None:
+    effects()
+    _own_row().delete()
+
+
+def finish_itself() -> None:
+    effects()
+    _own_row().update(started=timezone.now(), executed=timezone.now())
+
+
+def end_own_session() -> None:
+    effects()
+    if connection.vendor == "postgresql":
+        _execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    else:
+        _execute("KILL CONNECTION_ID()")
+
+
+def lose_session() -> None:
+    """Have the session ended from outside, and not even notice."""
+    effects()
+    _end_session_from_outside()
+
+
+def _end_session_from_outside() -> None:
+    postgres = connection.vendor == "postgresql"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {'pg_backend_pid()' if postgres else 'CONNECTION_ID()'}")
+        [session] = cursor.fetchone()
+    other = connections.create_connection("default")
+    try:
+        with other.cursor() as cursor:
+            cursor.execute(
+                f"SELECT pg_terminate_backend({session}, 5000)" if postgres else f"KILL {session}"
+            )
+    finally:
+        other.close()
+
+
+def nest() -> list[str]:
+    """Use savepoints and hooks within them as any code does, and return what is kept."""
+    with transaction.atomic():
+        note("kept")
+        transaction.on_commit(partial(note, "hook of what was kept"))
+        try:
+            with transaction.atomic():
+                note("undone")
+                schedule(note, ["undone"])
+                transaction.on_commit(partial(note, "hook of what was undone"))
+                raise ValueError
+        except ValueError:
+            pass
+    return list(Note.objects.values_list("text", flat=True))
+
+
+def hook(*texts: str) -> None:
+    """Have one commit hook a text, in order; those of ``fail`` and ``exit`` fail."""
+    note("an effect")
+    for text in texts:
+        transaction.on_commit(partial(run_hook, text))
+
+
+def run_hook(text: str) -> None:
+    if text == "fail":
+        raise ValueError("a failing hook")
+    if text == "exit":
+        raise SystemExit(4)
+    note(text)
+
+
+def hook_and_fail() -> None:
+    transaction.on_commit(partial(note, "a hook"))
+    raise ValueError("failed")
+
+
+def hook_that_leaves(what: str) -> None:
+    """A commit hook that leaves the connection as nobody wants to find it."""
+    leave: dict[str, Callable[[], Any]] = {
+        "a transaction": partial(_execute, "BEGIN"),
+        "autocommit off": partial(transaction.set_autocommit, False),
+        "a closed connection": connection.close,
+        "a lost session": _end_session_from_outside,
+    }
+    transaction.on_commit(leave[what])
+
+
+def deposit(name: str, directory: str, parties: int) -> None:
+    """Meet the others at the account, then add one to it under its lock."""
+    meet(directory, parties)
+    account, _ = Account.objects.get_or_create(name=name)
+    locked = Account.objects.select_for_update().get(pk=account.pk)
+    locked.balance += 1
+    locked.save()
+
+
+def execute(job_id: int) -> None:
+    Job.objects.get(pk=job_id).execute()
+
+
+def meet(directory: str, parties: int) -> None:
+    """Return when as many jobs are here at the same time."""
+    job = current.current()
+    assert job is not None
+    touch(str(Path(directory) / f"{job.id}"))
+    _wait_until(lambda: len(list(Path(directory).iterdir())) >= parties)
+
+
+def touch(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+
+
+def outlast_failure(directory: str) -> None:
+    """Show that this runs, and end when the failure of another job has been recorded."""
+    touch(str(Path(directory) / "runs"))
+    _wait_until(Error.objects.exists)
+    note("outlasted")
+
+
+def fail_beside(directory: str) -> None:
+    """Fail while ``outlast_failure`` runs."""
+    _wait_until((Path(directory) / "runs").exists)
+    raise ValueError("failed")
+
+
+def wait_for(path: str, signs: str = "") -> None:
+    """Have an effect, show a sign of life, and end when the file appears."""
+    note("waited")
+    if signs:
+        job = current.current()
+        assert job is not None
+        touch(str(Path(signs) / f"{job.id}"))
+    _wait_until(Path(path).exists)
+
+
+def _wait_until(happened: Any) -> None:
+    end = time.monotonic() + DEADLINE
+    while not happened():
+        assert time.monotonic() < end, "the event did not happen"
+        time.sleep(0.005)
+
+
+def pid() -> int:
+    note(str(os.getpid()))
+    return os.getpid()
+
+
+def die_once(directory: str, how: str) -> str:
+    """End the process at the first attempt, and be good at the second one."""
+    mark = Path(directory) / "died"
+    if mark.exists():
+        return note("survived")
+    mark.touch()
+    note("died")
+    end_process(how)
+    return "not reached"
+
+
+def end_process(how: str) -> None:
+    """``SIGKILL``, ``SIGSEGV``, …, or the code for ``os._exit``."""
+    note("died")
+    if how.isdecimal():
+        os._exit(int(how))
+    faulthandler.disable()  # pytest's handler would tell of this as if it were the test's crash
+    os.kill(os.getpid(), signal.Signals[how])
+    time.sleep(DEADLINE)
+
+
+def fail_then_die(directory: str) -> None:
+    """Raise at the first attempt, and end the process at the second one."""
+    mark = Path(directory) / "failed"
+    if not mark.exists():
+        mark.touch()
+        raise ValueError("failed")
+    end_process("SIGKILL")
+
+
+def die_in_statement(seconds: float) -> None:
+    """Lose the process while the server is busy with a long statement of it."""
+    note("died")
+    killer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGKILL])
+    killer.daemon = True
+    killer.start()
+    _execute(f"SELECT {'pg_sleep' if connection.vendor == 'postgresql' else 'SLEEP'}({seconds})")
+
+
+def fork_and_return() -> None:
+    """Come back twice: first as a copy of the worker."""
+    note("before the fork")
+    if copy := os.fork():
+        os.waitpid(copy, 0)
+
+
+def leave_thread() -> None:
+    """Leave a thread behind that never ends."""
+    threading.Thread(target=threading.Event().wait).start()
+    note("left a thread")
+
+
+def secret() -> None:
+    """Fail with a secret in a variable of its frame."""
+    password = "hunter" + "2"
+    raise ValueError(f"a password of {len(password)} letters")
+
+
+def backoff(attempts: int) -> float:
+    return 1000.0 * attempts
+
+
+def backoff_raises(attempts: int) -> float:
+    raise ValueError("no idea")
+
+
+def backoff_exits(attempts: int) -> float:
+    raise SystemExit(5)
+
+
+def backoff_breaks_transaction(attempts: int) -> float:
+    _execute("SELECT * FROM suite_nowhere")
+    return 1.0
+
+
+def backoff_in_words(attempts: int) -> str:
+    return "soon"
+
+
+def backoff_beyond_measure(attempts: int) -> int:
+    return 10**400
+
+
+def big(text: str) -> int:
+    return len(text)
+
+
+def return_text(length: int) -> str:
+    return "x" * length

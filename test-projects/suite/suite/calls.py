@@ -1,0 +1,158 @@
+"""Whatever can, or cannot, be called by its path; and jobs that use the API from inside."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+
+from django_async import schedule
+from django_async.api import deschedule, schedule_many
+from suite.jobs import note as reexported
+from suite.models import Note
+
+__all__ = ["reexported"]
+
+
+def plain(*args: Any, **kwargs: Any) -> list[Any]:
+    """A function of a module, which returns what it was given."""
+    return [list(args), kwargs]
+
+
+class Clerk:
+    """A class, whose instances can be called."""
+
+    def __call__(self) -> None:
+        """An instance has no path."""
+
+    def of_instance(self) -> None:
+        """Bound to an instance, it has no path."""
+
+    @classmethod
+    def of_class(cls, text: str) -> str:
+        Note.objects.create(text=f"{cls.__name__}: {text}")
+        return cls.__name__
+
+    @staticmethod
+    def static(text: str) -> str:
+        Note.objects.create(text=f"static: {text}")
+        return text
+
+    class Drawer:
+        """A class in a class."""
+
+        @staticmethod
+        def static() -> str:
+            return "drawer"
+
+
+class Trainee(Clerk):
+    """Inherits its class method."""
+
+
+anonymous = lambda: None  # noqa: E731 - a lambda is what is to be refused
+clerk = Clerk()
+prepared = partial(plain, 1)
+number = 42
+
+
+def nested() -> Callable[[], None]:
+    """A function that no path leads to."""
+
+    def inner() -> None:
+        """Seen from nowhere."""
+
+    return inner
+
+
+def own_name() -> str:
+    """Which function a path through a re-export really leads to."""
+    return own_name.__qualname__
+
+
+def schedules(text: str) -> int:
+    """Schedule one job, and many."""
+    one = schedule(reexported, [text])
+    many = schedule_many([{"function": reexported, "args": [f"{text} {n}"]} for n in range(2)])
+    return one.pk + len(many)
+
+
+def schedules_and_fails(text: str) -> None:
+    """Schedule one job, and fail."""
+    schedules(text)
+    raise ValueError(text)
+
+
+def cancels(path: str, *args: Any) -> int:
+    """Deschedule a call from inside a job, which guarantees that it will not run any more."""
+    return deschedule(path, list(args))
+
+
+def cancels_and_fails(path: str, *args: Any) -> None:
+    """Deschedule a call, and fail."""
+    deschedule(path, list(args))
+    raise ValueError("cancelled, but failed")
+
+
+def swallows_the_refusal() -> str:
+    """Go on after a refused call, of which nothing was written."""
+    try:
+        with transaction.atomic():
+            schedule(plain, [{1}])
+    except TypeError as error:
+        return str(error)
+    return "not refused"
+
+
+meeting = multiprocessing.get_context("fork").Barrier(2)
+"""Where two jobs in two forked workers wait for each other, so that both are running."""
+
+
+def meets_and_cancels(number: int) -> int:
+    """Wait until the other one of two such jobs runs too, then deschedule it."""
+    with suppress(threading.BrokenBarrierError):  # a second attempt comes alone
+        meeting.wait(10)
+    return deschedule(meets_and_cancels, [1 - number])
+
+
+def cancels_its_own_call() -> int:
+    """Deschedule the call that is running here."""
+    return deschedule(cancels_its_own_call)
+
+
+gate = threading.Event()
+"""Where a job of this process waits until a test lets it through."""
+
+arrived = threading.Event()
+"""Set when a job waits at the gate."""
+
+
+def waits_at_gate(*, fails: bool = False) -> str:
+    """Run until the test opens the gate, and then end as asked."""
+    Note.objects.create(text="at the gate")
+    arrived.set()
+    assert gate.wait(30)
+    if fails:
+        raise ValueError("stumbled behind the gate")
+    return "through"
+
+
+def close_gate() -> None:
+    """As it is before a test."""
+    gate.clear()
+    arrived.clear()
+
+
+def cancels_gate(*, fails: bool = False) -> int:
+    """Deschedule the call that waits at the gate."""
+    return deschedule(waits_at_gate, kwargs={"fails": fails} if fails else None)
+
+
+def meets() -> None:
+    """Wait until another job does the same, so that both end at once."""
+    meeting.wait(30)

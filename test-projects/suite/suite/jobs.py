@@ -1,0 +1,47 @@
+"""Jobs for tests: what good jobs do, and what bad ones do."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+from typing import Any
+
+from django_async import schedule
+from suite.models import Note
+
+
+def note(text: str = "noted") -> str:
+    """Have an effect, and return a result."""
+    Note.objects.create(text=text)
+    return text
+
+
+def fail(text: str = "failed") -> None:
+    """Have an effect, and fail."""
+    Note.objects.create(text=text)
+    raise ValueError(text)
+
+
+def parent(children: int = 1) -> None:
+    """Have an effect, and schedule others."""
+    Note.objects.create(text="parent")
+    for number in range(children):
+        schedule(note, [f"child {number}"])
+
+
+def die(signum: int = signal.SIGKILL) -> None:
+    """Have an effect, and lose the process."""
+    Note.objects.create(text="die")
+    faulthandler.disable()  # pytest's would print where the process was
+    os.kill(os.getpid(), signum)
+
+
+def leave(code: int = 0) -> None:
+    """Have an effect, and leave without a word."""
+    Note.objects.create(text="leave")
+    os._exit(code)
+
+
+def nothing(*args: Any, **kwargs: Any) -> None:
+    """Do nothing."""

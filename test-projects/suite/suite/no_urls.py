@@ -1,0 +1,3 @@
+"""No addresses at all, not even the admin's."""
+
+urlpatterns: list[object] = []

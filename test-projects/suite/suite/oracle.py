@@ -1,0 +1,145 @@
+"""A model of the queue in plain Python: what the database has to look like, and in which order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+FAILURES = frozenset(["raise", "leave", "mark", "close"])
+"""The steps of a script whose attempt leaves nothing but an error."""
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass
+class Row:
+    """What is expected of one job."""
+
+    id: int
+    key: str
+    script: Sequence[str] = ()
+    priority: int = 5
+    scheduled: datetime | None = None
+    max_attempts: int | None = None
+    group: int | None = None
+    queue: str = "default"
+    name: str = "suite.programs.act"
+    state: str = "pending"
+    attempts: int = 0
+    crashes: int = 0
+    errors: int = 0
+    moved: bool = False
+    """Whether a failure has set a new time, which is not known exactly."""
+
+    @property
+    def order(self) -> tuple[int, bool, datetime, int]:
+        """Priority descending; then by time, those without one last; then by id."""
+        return (-self.priority, self.scheduled is None, self.scheduled or NEVER, self.id)
+
+    @property
+    def step(self) -> str:
+        """What the next attempt will do."""
+        return self.script[self.attempts] if self.attempts < len(self.script) else "ok"
+
+    @property
+    def is_pending(self) -> bool:
+        return self.state == "pending"
+
+
+@dataclass
+class Oracle:
+    """The queue as it should be."""
+
+    rows: dict[int, Row] = field(default_factory=dict)
+    finals: dict[int, int] = field(default_factory=dict)
+    """The final job of a group."""
+    notes: Counter[str] = field(default_factory=Counter)
+    """The effects that were kept."""
+    children: list[str] = field(default_factory=list)
+    """Keys of the jobs that jobs have scheduled, whose ids are not known yet."""
+
+    def add(self, row: Row) -> None:
+        self.rows[row.id] = row
+
+    def members(self, group: int) -> list[Row]:
+        return [row for row in self.rows.values() if row.group == group]
+
+    def waits(self, row: Row) -> bool:
+        """Whether it is the final job of a group in which another one has not ended."""
+        if row.group is None or self.finals.get(row.group) != row.id:
+            return False
+        return any(other.is_pending for other in self.members(row.group) if other is not row)
+
+    def scheduled(self) -> list[Row]:
+        """The pending jobs that have a time."""
+        return [row for row in self.rows.values() if row.is_pending and row.scheduled]
+
+    def due(self, now: datetime) -> list[Row]:
+        """The pending jobs whose time has come, final ones that wait included."""
+        return [
+            row
+            for row in self.rows.values()
+            if row.is_pending and (row.scheduled is None or row.scheduled <= now)
+        ]
+
+    def run_pass(
+        self,
+        now: datetime,
+        *,
+        keep_going: bool = True,
+        limit: int | None = None,
+        chosen: Callable[[Row], bool] = lambda _: True,
+    ) -> Iterator[int]:
+        """Make a pass of one worker, yielding the ids in the order of their hand-out."""
+        waiting = [row for row in self.due(now) if chosen(row)]
+        while limit is None or limit > 0:
+            ready = [row for row in waiting if not self.waits(row)]
+            if not ready:
+                return
+            row = min(ready, key=lambda row: row.order)
+            yield row.id
+            failed = row.step in FAILURES or row.step == "die"
+            if not self.attempt(row, now):
+                waiting.remove(row)
+            if failed and not keep_going:
+                return
+            limit = None if limit is None else limit - 1
+
+    def attempt(self, row: Row, now: datetime) -> bool:
+        """Attempt the job once; whether it is due again at once."""
+        step = row.step
+        row.attempts += 1
+        if step not in FAILURES and step != "die":
+            row.state = "executed"
+            self.notes[row.key] += 1
+            if step == "child":
+                self.children.append(f"child of {row.key}")
+            return False
+        row.errors += 1
+        row.crashes += step == "die"
+        is_free = step == "die" and row.crashes == 1
+        if not is_free:
+            row.priority -= 1
+        if row.max_attempts is not None and row.attempts >= row.max_attempts:
+            row.state = "discarded"
+        elif not is_free:
+            row.scheduled, row.moved = now + back_off(row.attempts), True
+        return row.is_pending and is_free
+
+    def cancel(self, key: str, script: Sequence[str]) -> int:
+        """Cancel the pending jobs that are this call; how many there were."""
+        found = [
+            row
+            for row in self.rows.values()
+            if row.is_pending and row.key == key and list(row.script) == list(script)
+        ]
+        for row in found:
+            row.state = "cancelled"
+        return len(found)
+
+
+def back_off(attempts: int) -> timedelta:
+    """How long a job waits after so many failed attempts."""
+    return timedelta(seconds=60 * attempts**1.6)

@@ -1,0 +1,56 @@
+"""The project's ``manage.py`` as processes of their own, on the database of the running test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+
+MANAGE = Path(__file__).parents[1] / "manage.py"
+
+
+@contextmanager
+def manage(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """``manage.py`` with these arguments, in a process group of its own, killed at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", str(MANAGE), *arguments],
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "suite.beside_settings",
+            "TEST_DATABASE": str(connection.settings_dict["NAME"]),
+        },
+        text=True,
+        start_new_session=True,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that only waits to be reaped does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def has_heeded_signals(pid: int) -> bool:
+    """Whether the process has taken in the signals sent to it, and sleeps again (Linux tells)."""
+    file = Path(f"/proc/{pid}/status")
+    if not file.exists():
+        return True
+    fields = dict(line.split(":\t", 1) for line in file.read_text().splitlines())
+    pending = any(int(fields[name], 16) for name in ("SigPnd", "ShdPnd"))
+    return not pending and fields["State"].startswith("S")

@@ -1,0 +1,96 @@
+"""What tests share beyond fixtures."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from django.db import connections
+from hypothesis import HealthCheck, settings
+
+from django_async import conf, fetch
+from django_async.engine import Engine, Options, Summary
+from django_async.forking import begin_worker, close_connections
+from django_async.hints import Hint
+from django_async.outcomes import Executed, Failed
+from django_async.walk import Walk
+from forkpool import ForkPool, InlinePool, StopSignals
+
+EFFORT = int(os.environ.get("EXAMPLES", "1"))
+"""Multiplies the number of examples of every property: EXAMPLES=20 for a night."""
+
+
+def examples(number: int, *, steps: int = 50) -> settings:
+    """Settings of a property that works on the database: so many examples, however slow each."""
+    return settings(
+        max_examples=number * EFFORT,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+@dataclass
+class Pass:
+    """One pass over the queue, as its engine told it."""
+
+    handed_out: list[Hint] = field(default_factory=list)
+    outcomes: list[Executed | Failed] = field(default_factory=list)
+    summary: Summary = field(default_factory=Summary)
+
+    @property
+    def ids(self) -> list[int]:
+        """The jobs in the order of their hand-out."""
+        return [hint.id for hint in self.handed_out]
+
+
+class Recorder:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.kept = Pass()
+
+    def handed_out(self, number: int, hint: Hint) -> None:
+        self.kept.handed_out.append(hint)
+        assert number == len(self.kept.handed_out)
+
+    def ended(self, outcome: Executed | Failed) -> None:
+        self.kept.outcomes.append(outcome)
+
+
+def run_pass(
+    *,
+    workers: int = 0,
+    limit: int | None = None,
+    keep_going: bool = True,
+    selection: fetch.Selection | None = None,
+    using: str = "default",
+    before: Callable[[], object] = lambda: None,
+) -> Pass:
+    """One pass as ``flush_queue`` makes it, with its hand-outs kept.
+
+    ``before`` is called when the pass has read its bounds and not yet a job.
+    """
+    one_writer = 1 if connections[using].vendor == "sqlite" else None
+    reads = fetch.Fetch(using, fetch.bounds(using), selection or fetch.Selection())
+    recorder = Recorder()
+    before()
+    with StopSignals() as stop, _pool(workers) as pool:
+        recorder.kept.summary = Engine(
+            walk=Walk(reads, conf.current().batch_size, time.monotonic),
+            pool=pool,
+            using=using,
+            clock=time.monotonic,
+            stop=stop,
+            report=recorder,
+            options=Options(limit, keep_going, one_writer),
+        ).run()
+    return recorder.kept
+
+
+def _pool(workers: int) -> InlinePool | ForkPool:
+    if not workers:
+        return InlinePool()
+    return ForkPool(workers, initializer=begin_worker, before_fork=close_connections)

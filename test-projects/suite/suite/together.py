@@ -1,0 +1,102 @@
+"""What tests with several connections at once share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+from django.db import connection, connections, transaction
+
+from django_async.models import Job
+
+T = TypeVar("T")
+
+DEADLINE = 30.0
+"""Seconds after which a test gives up what it waits for."""
+
+
+@contextmanager
+def beside(call: Callable[..., T], *args: Any) -> Iterator[Future[T]]:
+    """Run a call in a thread with database connections of its own; at the end, wait for it."""
+    with ThreadPoolExecutor(1) as executor:
+        yield executor.submit(_with_own_connections, call, args)
+
+
+def elsewhere(call: Callable[..., T], *args: Any) -> T:
+    """Run a call on other database connections to its end, and return what it returns."""
+    with beside(call, *args) as running:
+        return running.result(DEADLINE)
+
+
+def wait_until(happened: Callable[[], Any], what: str) -> None:
+    """Return as soon as ``happened`` gives something true; fail after the deadline."""
+    end = time.monotonic() + DEADLINE
+    while not happened():
+        assert time.monotonic() < end, f"{what} did not happen within {DEADLINE} s"
+        time.sleep(0.005)
+
+
+@contextmanager
+def locked(*jobs: Job) -> Iterator[None]:
+    """Within the block, another connection holds the jobs' rows, as a running job holds its own."""
+    held, release = threading.Event(), threading.Event()
+    with beside(_hold, [job.pk for job in jobs], held, release) as holder, ExitStack() as stack:
+        stack.callback(release.set)
+        assert held.wait(DEADLINE)
+        yield
+        assert not holder.done()
+
+
+def wait_for_a_waiter(like: str) -> None:
+    """Return when a session of this database waits for locked rows, with such a statement."""
+    # PostgreSQL shows one transaction the same sessions again and again: so from outside of any.
+    wait_until(lambda: elsewhere(_waiting_sessions, like), f"a wait of {like}")
+
+
+def _waiting_sessions(like: str) -> int:
+    sql = {
+        "postgresql": "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = CURRENT_DATABASE()"
+        " AND wait_event_type = 'Lock' AND REPLACE(query, '\"', '') LIKE %s",
+        # InnoDB's own list of waits is one for all and renewed only when nobody asks for a while.
+        "mysql": "SELECT COUNT(*) FROM information_schema.processlist"
+        " WHERE db = DATABASE() AND REPLACE(info, '`', '') LIKE %s",
+    }[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [like])
+        return int(cursor.fetchone()[0])
+
+
+@contextmanager
+def before_first_write(act: Callable[[], object]) -> Iterator[None]:
+    """Act right before the first statement that writes is sent: on SQLite, the last moment at which
+    somebody else can write without making whatever was read before obsolete."""
+    acted = False
+
+    def wrapper(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        nonlocal acted
+        if not acted and sql.startswith(("INSERT", "UPDATE", "DELETE")):
+            acted = True
+            act()
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(wrapper):
+        yield
+    assert acted, "nothing was written"
+
+
+def _with_own_connections(call: Callable[..., T], args: tuple[Any, ...]) -> T:
+    try:
+        return call(*args)
+    finally:
+        connections.close_all()
+
+
+def _hold(ids: list[int], held: threading.Event, release: threading.Event) -> None:
+    with transaction.atomic():
+        assert len(Job.objects.select_for_update().filter(pk__in=ids)) == len(ids)
+        held.set()
+        assert release.wait(DEADLINE)
