@@ -17,7 +17,7 @@ from django.db import DatabaseError, IntegrityError, connection, connections, tr
 from django.utils import timezone
 
 from django_async import current, schedule
-from django_async.models import Error, Job
+from django_async.models import Job
 from suite.jobs import note
 from suite.models import Account, Entry, Note
 
@@ -289,9 +289,9 @@ def touch(path: str) -> None:
 
 
 def outlast_failure(directory: str) -> None:
-    """Show that this runs, and end when the failure of another job has been recorded."""
+    """Show that this runs, and end when the parent has been told of the failure of another job."""
     touch(str(Path(directory) / "runs"))
-    _wait_until(Error.objects.exists)
+    _wait_until((Path(directory) / "failed").exists)
     note("outlasted")
 
 
