@@ -162,8 +162,8 @@ class DeadlyPool(InlinePool):
         super().__init__()
         self.deadly = True
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Task:
-        return super().submit((lambda *_: None) if self.deadly else function, *args)
+    def submit(self, function: Callable[..., Any], *args: Any, **limits: float | None) -> Task:
+        return super().submit((lambda *_: None) if self.deadly else function, *args, **limits)
 
     def wait(self, timeout: float | None = None) -> list[Ended]:
         ended = super().wait(timeout)
