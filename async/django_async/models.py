@@ -33,7 +33,8 @@ from django_async.turn import take_turn
 
 
 class JobQuerySet(models.QuerySet["Job"]):
-    """Jobs by their state."""
+    """Jobs by their state. (``exclude(executed=None)`` would become ``NOT (executed IS NULL)``, in
+    which SQLite does not recognise the condition of an index.)"""
 
     def pending(self) -> JobQuerySet:
         """Neither executed nor cancelled nor given up: they will run, now or later."""
@@ -53,15 +54,15 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def executed(self) -> JobQuerySet:
         """Ran to their end; their effects are committed."""
-        return self.exclude(executed=None)
+        return self.filter(executed__isnull=False)
 
     def cancelled(self) -> JobQuerySet:
         """Taken out of the queue by ``deschedule``."""
-        return self.exclude(cancelled=None)
+        return self.filter(cancelled__isnull=False)
 
     def discarded(self) -> JobQuerySet:
         """Given up after as many attempts as they were allowed."""
-        return self.exclude(discarded=None)
+        return self.filter(discarded__isnull=False)
 
     def failed(self) -> JobQuerySet:
         """Failed at least once, and waiting for their next attempt."""
