@@ -65,6 +65,10 @@ def write(world: World, me: Pair) -> Iterator[Move]:
     """What is in hand is written down before it runs, by a parent that shows that it lives."""
     if me.batch != me.attempt:
         me = me._replace(batch=me.attempt, shown=True)
+    yield "writes its batch", world.go(me, hand_out)
+
+
+def hand_out(world: World, me: Pair) -> Iterator[Move]:
     yield "hands out the hint", world.go(me, stamp if me.is_suspect else claim)
 
 
