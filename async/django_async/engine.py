@@ -130,6 +130,8 @@ class Engine:
         self._use_database(self.parent.suspect_batches_of_the_dead)
         while not self._is_over():
             self._hand_out()
+            if self.parent.is_hidden:
+                self._use_database(self.parent.show_life)
             for ended in self.pool.wait(self._pause()):
                 self._act(ended)
             if self.inquest:

@@ -2,7 +2,7 @@
 
 PostgreSQL, MariaDB and MySQL: the parent holds a lock of its session, which the server drops with
 the session. A parent closes its connections before each fork, so for some milliseconds it may seem
-dead: that costs a suspicion, and never an attempt.
+dead, and is looked at twice.
 
 SQLite: all processes are on one host, so the process table tells, and the moment of birth tells a
 process from a later one with its id.
@@ -49,6 +49,11 @@ def is_alive(token: str, process: str, connection: BaseDatabaseWrapper) -> bool:
     if connection.vendor == "mysql":
         return bool(_execute(connection, "SELECT IS_USED_LOCK(%s)", [_name(token)]) != (None,))
     return process == describe_process(int(process.split()[0]))
+
+
+def is_exact(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a parent never seems dead that lives."""
+    return connection.vendor == "sqlite"
 
 
 def describe_process(pid: int) -> str:

@@ -31,6 +31,8 @@ class Failure:
     traceback: str
     died: bool = False
     """Whether the worker died: the first time, the job is due again at once."""
+    all_died: bool = False
+    """Whether its parent and siblings died with it: the job goes on being run alone."""
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
@@ -57,7 +59,7 @@ class Failure:
     @classmethod
     def of_common_death(cls) -> Failure:
         """From an attempt with which everybody died who could have told its end."""
-        return cls.of_death("worker and parent ended while the job ran")
+        return replace(cls.of_death("worker and parent ended while the job ran"), all_died=True)
 
     def given_up(self, deaths: int) -> Failure:
         """The same, saying that it was the last one."""

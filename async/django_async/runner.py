@@ -68,6 +68,9 @@ logger = logging.getLogger(__name__)
 RETRIES = 3
 """How often a job is run again at once after a deadlock or a serialisation failure."""
 
+UNSTAMP_PATIENCE = 2.0
+"""Seconds. Whoever looks at another's stamp holds the row's lock for a moment."""
+
 Hook = Callable[[], None]
 
 
@@ -171,8 +174,12 @@ class Attempt:
 
     def take_stamp_back(self) -> None:
         """The attempt did not come about, so that its end will not take the stamp away."""
+        deadline = time.monotonic() + UNSTAMP_PATIENCE
         try:
-            store.unstamp(self.hint, self.token or "", self.using)
+            while not store.unstamp(self.hint, self.token or "", self.using):
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.01)
         except DriverError:  # it stays until this parent tries again, or ends
             logger.debug("Job %s stays stamped.", self.hint.id, exc_info=True)
 
@@ -204,7 +211,7 @@ class Attempt:
     def _judge(self, claimed: Claimed, token: str) -> Outcome:
         """The job was stamped to be attempted by another parent: if that one is dead, its attempt
         has ended here, and if it lives, its attempt is about to begin."""
-        if not parents.has_died(token, self.using):
+        if not parents.is_gone(token, self.using):
             return self._give_back()
         return self._record_here(claimed, Failure.of_common_death())
 

@@ -130,6 +130,7 @@ def record(claimed: Claimed, failure: Failure, using: str) -> NextState:
         failure = failure.given_up(state.crashes)
     add_error(claimed.id, failure, using)
     columns = _columns(state, using)
+    columns["stamp"] = SUSPECTED if failure.all_died else None
     job = Job.objects.using(using).filter(pk=claimed.id)
     if not job.filter(cancelled=None).update(**columns):
         # Cancelled after it had lost its lock: the attempt counts, and the job stays as it is.
@@ -175,20 +176,24 @@ def stamp_alone(hint: Hint, token: str, using: str) -> bool:
     return _stamp_if_free(hint, token, where, [SUSPECTED, token], using)
 
 
-def unstamp(hint: Hint, token: str, using: str) -> None:
-    """The stamped attempt did not come about: the job is a suspect as before."""
-    _stamp_if_free(hint, SUSPECTED, "stamp = %s", [token], using)
+def unstamp(hint: Hint, token: str, using: str) -> bool:
+    """The stamped attempt did not come about: the job is a suspect as before. False while somebody
+    has locked the row, who might take the stamp for that of a death."""
+    if _stamp_if_free(hint, SUSPECTED, "stamp = %s", [token], using):
+        return True
+    return not Job.objects.using(using).filter(pk=hint.id, stamp=token).exists()
 
 
-def suspect(batch: Sequence[tuple[int, int]], most: int, using: str) -> None:
+def suspect(batch: Sequence[tuple[int, int]], most: int, using: str) -> bool:
     """Stamp those of the batch that may have been running: the first ones that are free and have
-    not ended since. A stamp that is there already says more."""
+    not ended since; a stamp that is there already says more. False if some are locked."""
     attempts = dict(batch)
     jobs = Job.objects.using(using).filter(BY_KEY, pk__in=attempts)
     open_ends = {job for job, tried in jobs.values_list("pk", "attempts") if attempts[job] == tried}
     free = set(_lock_all(sorted(open_ends), using, wait=False))
     first = [job for job, _ in batch if job in free][:most]
     Job.objects.using(using).filter(BY_KEY, pk__in=first, stamp=None).update(stamp=SUSPECTED)
+    return free == open_ends
 
 
 def lock_parent(parent: int, using: str) -> bool:
@@ -387,7 +392,6 @@ def _columns(state: NextState, using: str) -> dict[str, Any]:
         "crashes": state.crashes,
         "priority": state.priority,
         "started": None,
-        "stamp": None,
     }
     if state.discarded:
         columns["discarded"] = clock.DatabaseNow()

@@ -123,7 +123,7 @@ def test_a_parent_that_lives_raises_no_suspicion() -> None:
         Registration("default").suspect_batches_of_the_dead()
         assert stamps() == {job.pk: None}
         assert Parent.objects.count() == 1
-        assert not parents.has_died(other.token, "default")
+        assert not parents.is_gone(other.token, "default")
 
 
 def test_suspects_run_and_are_cleared_by_their_end(flush: Flush) -> None:
@@ -164,7 +164,8 @@ def test_a_stamp_of_the_dead_counts_as_a_death_without_a_further_attempt() -> No
     outcome = runner.run_job(hint(job), "default", Registration("default").token)
     assert isinstance(outcome, Failed)
     job.refresh_from_db()
-    assert (job.attempts, job.crashes, job.priority, job.stamp) == (1, 1, 7, None)
+    assert (job.attempts, job.crashes, job.priority) == (1, 1, 7)
+    assert job.stamp == store.SUSPECTED
     assert "WorkerDied" in job.errors.get().exception
     assert job in Job.objects.due()
     assert not Note.objects.exists()

@@ -103,7 +103,7 @@ def judge(world: World, me: Pair) -> Iterator[Move]:
     if is_own(world, me):
         yield from begin(world, me)
     elif world.seems_dead(world.row.stamp) or world.flaw == Flaw.HASTY_JUDGE:
-        failed = world.row.failed(me.attempt, died=True)
+        failed = world.row.failed(me.attempt, died=True).stamped(SUSPECTED)
         yield "records a common death", world.locked(me.name, failed).go(me, commit, then=read)
     else:
         yield "gives the row back", give_up(world.unlocked(), me)
