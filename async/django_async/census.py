@@ -79,13 +79,14 @@ def size(model: type[Model]) -> int:
     return found if found <= EXACT else max(found, _estimated_size(model))
 
 
-def _rows(state: str) -> QuerySet[Any, Any]:
+def _rows(state: str) -> QuerySet[Job, Any]:
     """The jobs of a state, in the order of its index and with nothing that the index lacks."""
     _, column = BY_INDEX[state]
-    jobs: QuerySet[Job] = pending_jobs()
+    jobs = pending_jobs()
     if state != "pending":
         jobs = Job.objects.filter(**{f"{state}__isnull": False})
-    return jobs.order_by(column).values(column)
+    rows: QuerySet[Job, Any] = jobs.order_by(column).values(column)
+    return rows
 
 
 def _estimate(numbers: dict[str, int], large: Sequence[str]) -> None:

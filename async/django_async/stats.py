@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter as TallyOf
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import Avg, DurationField, ExpressionWrapper, F
 from django.utils import timezone
@@ -20,6 +21,9 @@ WAIT_TIME = ExpressionWrapper(F("started") - F("scheduled"), output_field=Durati
 
 SAMPLE = 10_000
 """How many jobs a mean is taken over at the most, the latest ones: enough, and bounded in cost."""
+
+Calls = TallyOf[tuple[Any, str]]
+"""How many jobs there are of each function in each group."""
 
 OWN_PACE = 100
 """How many groups are looked at one by one; the jobs of others count as jobs without a group."""
@@ -47,7 +51,7 @@ def estimate_queue_completion() -> float:
     Where too many jobs are pending to be read, the rest is taken to be like those that were.
     """
     pending = census.pending_jobs().order_by("priority", "scheduled", "id")
-    calls = TallyOf(pending.values_list("group", "name")[: census.EXACT])
+    calls: Calls = TallyOf(pending.values_list("group", "name")[: census.EXACT])
     groups = sorted({group for group, _ in calls if group is not None})[:OWN_PACE]
     seconds = _estimate_groups(groups) + _estimate_calls(calls, groups)
     read = calls.total()
@@ -59,7 +63,7 @@ def _estimate_groups(groups: list[int]) -> float:
     return sum(_seconds(group.estimate_execution_duration()[1]) for group in found)
 
 
-def _estimate_calls(calls: TallyOf[tuple[int | None, str]], groups: list[int]) -> float:
+def _estimate_calls(calls: Calls, groups: list[int]) -> float:
     """The jobs outside of these groups, each by the mean time of its function."""
     means = _mean_run_times()
     return sum(
