@@ -35,6 +35,8 @@ KEYWORDS = {
 Now = Callable[[], datetime]
 
 PRIORITIES = range(-(2**31), 2**31)
+ANY_ZONE = timedelta(days=1)
+"""More than any time zone's offset: a moment has to be one in each of them."""
 LONGEST_NAME, LONGEST_QUEUE, LONGEST_REFERENCE = 255, 100, 255
 
 
@@ -193,7 +195,11 @@ def _from_keywords(
 
 
 def _check_group(group: Any) -> Group | str | None:
-    if group is None or isinstance(group, Group):
+    if group is None:
+        return None
+    if isinstance(group, Group):
+        if group.pk is None:
+            raise ValueError(f"group [{group.reference}] is not saved yet: no job can refer to it.")
         return group
     if not isinstance(group, str):
         raise TypeError(f"group must be a Group or the reference of one, not {group!r}.")
@@ -217,10 +223,20 @@ def _joined(groups: dict[Any, Group | None], group: Group | str | None, using: s
 def _moment(run_after: Any, now: Now) -> datetime | None:
     if run_after is None:
         return None
+    if not isinstance(run_after, (datetime, timedelta)):
+        raise TypeError(f"run_after must be a datetime or a timedelta, not {run_after!r}.")
+    try:
+        moment = _as_stored(run_after, now)
+        _ = moment - ANY_ZONE, moment + ANY_ZONE
+    except OverflowError as error:
+        raise ValueError(f"run_after is beyond the calendar: {run_after!r}.") from error
+    return moment
+
+
+def _as_stored(run_after: datetime | timedelta, now: Now) -> datetime:
+    """As the model's field holds it."""
     if isinstance(run_after, timedelta):
         return now() + run_after
-    if not isinstance(run_after, datetime):
-        raise TypeError(f"run_after must be a datetime or a timedelta, not {run_after!r}.")
     if settings.USE_TZ:
         return timezone.make_aware(run_after) if timezone.is_naive(run_after) else run_after
     return timezone.make_naive(run_after) if timezone.is_aware(run_after) else run_after

@@ -104,9 +104,11 @@ def _dump(value: Any, where: str) -> str:
 
 def _check(value: Any, where: str) -> None:
     """Raise unless the value comes back from JSON as it went in (tuples come back as lists)."""
-    if value is None or isinstance(value, (str, int)):
+    if value is None or isinstance(value, str):
         return
-    if isinstance(value, float):
+    if isinstance(value, int):
+        _check_digits(value, where)
+    elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{where} is {value}, which JSON cannot hold.")
     elif isinstance(value, (list, tuple)):
@@ -119,6 +121,14 @@ def _check(value: Any, where: str) -> None:
             f"{where} is {type(value).__module__}.{type(value).__qualname__}, which JSON cannot"
             " hold: pass a primary key, a string or a number, and look the object up in the job."
         )
+
+
+def _check_digits(value: int, where: str) -> None:
+    """Python limits the digits of a number that it writes or reads as text."""
+    try:
+        repr(value)
+    except ValueError as error:
+        raise ValueError(f"{where} is a number with too many digits: {error}") from error
 
 
 def _check_dict(value: dict[Any, Any], where: str) -> None:

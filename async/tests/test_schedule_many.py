@@ -121,6 +121,7 @@ def test_megabytes_of_arguments_fit() -> None:
         ({"function": nothing, "run_after": 5}, TypeError, "run_after"),
         ({"function": nothing, "queue": ""}, TypeError, "queue"),
         ({"function": nothing, "group": 7}, TypeError, "group"),
+        ({"function": nothing, "group": Group(reference="not saved")}, ValueError, "group"),
         ({"function": calls.anonymous}, ValueError, "lambda"),
         ({"function": "eval"}, UnknownFunction, "eval"),
         ({"function": calls.prepared}, TypeError, "partial"),
@@ -139,6 +140,13 @@ def test_a_refusal_names_the_index_and_writes_nothing(
     assert named in str(refusal.value)
     assert not Job.objects.exists()
     assert not Group.objects.exists()
+
+
+def test_an_unsaved_group_is_refused_by_its_first_job_wherever_it_stands() -> None:
+    group = Group(reference="not saved")
+    with pytest.raises(ValueError, match=r"jobs\[1\]: group \[not saved\]"):
+        schedule_many([{"function": nothing}, *many(2, group=group), {"function": nothing}])
+    assert not Job.objects.exists()
 
 
 @override_settings(ASYNC={"ALLOWED_FUNCTIONS": ["suite.jobs.note"]})
