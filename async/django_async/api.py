@@ -143,11 +143,12 @@ def _build(
     now: Now,
 ) -> Job:
     """The job, validated and not saved."""
+    name = _text(check_allowed(check_path(full_name(function))), "name", LONGEST_NAME)
     job = Job(
-        name=_text(check_allowed(check_path(full_name(function))), "name", LONGEST_NAME),
+        name=name,
         args=payload.dump_args(args),
         kwargs=payload.dump_kwargs(kwargs),
-        meta=payload.dump_meta(meta),
+        meta=payload.dump_meta(meta, name),
         scheduled=_moment(run_after, now),
         priority=_priority(priority),
         queue=_text(queue, "queue", LONGEST_QUEUE),

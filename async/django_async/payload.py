@@ -42,14 +42,14 @@ def dump_kwargs(kwargs: Any) -> str:
     return _dump_mapping(kwargs, "kwargs")
 
 
-def dump_meta(meta: Any) -> str:
-    """A job's options as JSON; unknown ones are kept for the job itself.
+def dump_meta(meta: Any, name: str | None = None) -> str:
+    """The options of a job of this name as JSON; unknown ones are kept for the job itself.
 
     Raises TypeError or ValueError for options that the queue knows and cannot take.
     """
     text = _dump_mapping(meta, "meta")
     if meta:
-        _check_meta(meta)
+        _check_meta(meta, name)
     return text
 
 
@@ -78,6 +78,11 @@ def label(name: str, args: str, kwargs: str) -> str:
     except UNREADABLE:  # a broken row is shown too: that is why it failed
         text = name
     return printable(text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…")
+
+
+def about(job_id: int | None, name: str | None) -> dict[str, object]:
+    """What each log record about a job carries beside its text: ``extra=about(…)``."""
+    return {"job_id": job_id, "job_name": name}
 
 
 def printable(text: str) -> str:
@@ -140,7 +145,7 @@ def _check_dict(value: dict[Any, Any], where: str) -> None:
         _check(item, f"{where}[{key!r}]")
 
 
-def _check_meta(meta: Mapping[str, Any]) -> None:
+def _check_meta(meta: Mapping[str, Any], name: str | None) -> None:
     _check_max_attempts(meta.get("max_attempts"))
     _check_backoff(meta.get("backoff"))
     _check_timeout(meta.get("timeout"))
@@ -151,7 +156,12 @@ def _check_meta(meta: Mapping[str, Any]) -> None:
     for key in meta:
         near = get_close_matches(key, META_KEYS, n=1, cutoff=0.8)
         if key not in META_KEYS and near:
-            logger.warning("meta has the unknown key %r: did you mean %r?", key, near[0])
+            logger.warning(
+                "meta has the unknown key %r: did you mean %r?",
+                key,
+                near[0],
+                extra=about(None, name),
+            )
 
 
 def _check_max_attempts(value: Any) -> None:

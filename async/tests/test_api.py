@@ -296,6 +296,7 @@ def test_a_typo_in_meta_is_kept_and_reported(typo: str, meant: str, caplog: Any)
     [record] = caplog.records
     assert typo in record.getMessage()
     assert meant in record.getMessage()
+    assert record.__dict__["job_name"] == PLAIN
 
 
 def test_a_group_is_given_by_itself_or_by_its_reference() -> None:
