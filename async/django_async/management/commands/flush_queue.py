@@ -83,7 +83,11 @@ class Command(BaseCommand):
                 summary = self._run(stack, stop, using, options)
             except errors.StopNow:
                 raise SystemExit(128 + (stop.signum or 0)) from None
-            except (ForkUnavailable, PoolError, errors.QueueStopped) as error:
+            except ForkUnavailable as error:
+                raise CommandError(
+                    "This system forks no processes: leave out --workers."
+                ) from error
+            except (PoolError, errors.QueueStopped) as error:
                 raise CommandError(str(error)) from error
         self._conclude(summary, options["verbosity"])
 
