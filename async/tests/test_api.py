@@ -158,7 +158,10 @@ def test_without_arguments_there_are_none() -> None:
         ({"run_after": timedelta.max}, "run_after"),
         ({"run_after": timedelta.min}, "run_after"),
         ({"run_after": datetime.max}, "run_after"),
-        ({"run_after": datetime.max.replace(tzinfo=timezone.get_fixed_timezone(-300))}, "run_after"),
+        (
+            {"run_after": datetime.max.replace(tzinfo=timezone.get_fixed_timezone(-300))},
+            "run_after",
+        ),
         ({"run_after": datetime.min.replace(tzinfo=timezone.get_fixed_timezone(300))}, "run_after"),
         ({"priority": "high"}, "priority"),
         ({"priority": 1.0}, "priority"),
