@@ -199,14 +199,20 @@ class ForkPool(Pool):
         return ended
 
     def _refill(self) -> None:
-        if self._missing:
-            self._starts.check()
-        while self._missing and not self._starts.paused:
+        if self._starts.exhausted:
+            self._give_up()
+        while self._missing and not (self._starts.paused or self._starts.exhausted):
             self._prepare()
             try:
                 self._fork()
             except OSError as error:  # no process or no descriptor is to be had
                 self._starts.note_failure(self._starts.failed, describe(error))
+
+    def _give_up(self) -> None:
+        """Say once that no worker can be started; and again when the last one is gone."""
+        if not (self._starts.told and self._workers):
+            self._starts.told = True
+            raise self._starts.failure()
 
     def _prepare(self) -> None:
         if self._before_fork:
@@ -241,7 +247,7 @@ class ForkPool(Pool):
     def _due(self, deadline: float | None) -> float | None:
         """When there is something to do though no descriptor says so."""
         due = [deadline, *(worker.deadline for worker in self._workers)]
-        if self._missing and not self._closed:
+        if self._missing and not (self._closed or self._starts.exhausted):
             due.append(self._starts.due)
         return min((moment for moment in due if moment is not None), default=None)
 

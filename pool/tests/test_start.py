@@ -14,6 +14,7 @@ from forkpool import (
     ForkUnavailable,
     NotRunning,
     StartFailed,
+    WorkerDied,
     starts,
 )
 
@@ -112,10 +113,15 @@ def test_starts_that_fail_later_do_not_lose_what_still_runs(
         assert ended.task == dead
         with pytest.raises(StartFailed, match="exited with code 1"):
             pool.wait(60)
+        assert pool.wait(0.05) == []
         gate.open()
-        (ended,) = pool.shutdown()
-        assert ended.task == running
-        assert ended.error is None
+        (ended,) = waiting.ends(pool, 1)
+        assert (ended.task, ended.error) == (running, None)
+        pool.submit(leave, 3)
+        (ended,) = waiting.ends(pool, 1)
+        assert isinstance(ended.error, WorkerDied)
+        with pytest.raises(StartFailed, match="exited with code 1"):
+            pool.wait(0)
 
 
 def test_a_before_fork_that_raises_leaves_nothing_behind() -> None:
