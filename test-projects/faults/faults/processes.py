@@ -68,12 +68,14 @@ class Flush:
         try:
             code = self._process.wait(within)
         except subprocess.TimeoutExpired:
-            raise Violation(f"flush_queue hangs, {within:g} s long:\n{self._tail()}") from None
+            raise Violation(f"flush_queue hangs, {within:g} s long:\n{self.tail}") from None
         if code not in codes:
-            raise Violation(f"flush_queue exited with {code}, not {codes}:\n{self._tail()}")
+            raise Violation(f"flush_queue exited with {code}, not {codes}:\n{self.tail}")
         return code
 
-    def _tail(self) -> str:
+    @property
+    def tail(self) -> str:
+        """The last of it."""
         return self.output[-3000:]
 
 
@@ -152,6 +154,12 @@ def resident(pid: int) -> int:
 def descriptors(pid: int) -> int:
     """How many descriptors the process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of a processor that the process has used so far."""
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def _state(pid: int) -> str:
