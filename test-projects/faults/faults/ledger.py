@@ -59,6 +59,11 @@ def starts() -> list[Start]:
     return [Start(int(job), int(pid), float(at)) for job, pid, at in map(str.split, lines)]
 
 
+def entries() -> int:
+    """How many effects were committed."""
+    return Entry.objects.count()
+
+
 def forget() -> None:
     """Begin anew: the rows have been deleted."""
     _file().unlink(missing_ok=True)
