@@ -21,6 +21,9 @@ from django_async.models import Error, Job
 from faults.models import Entry
 from faults.place import FOLDER
 
+LONGEST = 100
+"""Bytes that a line does not reach."""
+
 SHOWN = 5
 """Ids that a message names; the rest is counted."""
 
@@ -53,10 +56,16 @@ def note_start(job: int) -> None:
 
 def starts() -> list[Start]:
     """The attempts that have begun so far, in their order."""
+    return _parse(_file().read_text().splitlines()) if _file().exists() else []
+
+
+def latest(number: int) -> list[Start]:
+    """The last attempts that have begun, or fewer; without reading all of a long file."""
     if not _file().exists():
         return []
-    lines = _file().read_text().splitlines()
-    return [Start(int(job), int(pid), float(at)) for job, pid, at in map(str.split, lines)]
+    with _file().open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - number * LONGEST))
+        return _parse(file.read().decode().splitlines()[-number:])
 
 
 def entries() -> int:
@@ -87,6 +96,10 @@ def problems() -> list[str]:
         "neither ended nor failed": _unaccounted(),
     }
     return [f"{what}: {_shown(jobs)}" for what, jobs in found.items() if jobs]
+
+
+def _parse(lines: Iterable[str]) -> list[Start]:
+    return [Start(int(job), int(pid), float(at)) for job, pid, at in map(str.split, lines)]
 
 
 def _unaccounted() -> list[int]:

@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from faults.place import FOLDER
 from faults.scale import Violation
+
+T = TypeVar("T")
 
 MANAGE = Path(__file__).parents[1] / "manage.py"
 
@@ -62,6 +64,8 @@ class Flush:
         self.kill()
         for pid in workers:
             kill(pid)
+            with suppress(ProcessLookupError, PermissionError):  # its group: what jobs left behind
+                os.killpg(pid, signal.SIGKILL)
 
     def end(self, *codes: int, within: float = DEADLINE) -> int:
         """Wait for its end, with one of these exit codes (a signal's number is negative)."""
@@ -106,15 +110,20 @@ def flushing(
                 flush.kill_all()
 
 
-def wait_until(
-    happened: Callable[[], Any], what: str, *, within: float = DEADLINE, pause: float = 0.002
-) -> float:
-    """Return as soon as ``happened`` gives something true; the seconds that it took."""
+def wait_for(happened: Callable[[], T | None], what: str, *, within: float = DEADLINE) -> T:
+    """Return what ``happened`` gives as soon as it is something true."""
     began = time.monotonic()
-    while not happened():
+    while not (given := happened()):
         if time.monotonic() - began > within:
             raise Violation(f"{what}: not within {within:g} s")
-        time.sleep(pause)
+        time.sleep(0.001)
+    return given
+
+
+def wait_until(happened: Callable[[], Any], what: str, *, within: float = DEADLINE) -> float:
+    """Return as soon as ``happened`` gives something true; the seconds that it took."""
+    began = time.monotonic()
+    wait_for(happened, what, within=within)
     return time.monotonic() - began
 
 

@@ -29,7 +29,7 @@ class Scenario:
         limit: seconds after which its short form hangs, to say the least.
     """
 
-    number: int
+    number: float
     name: str
     databases: tuple[str, ...]
     run: Run
@@ -45,7 +45,7 @@ _known: dict[str, Scenario] = {}
 
 
 def scenario(
-    number: int, name: str, databases: tuple[str, ...] = ALL, *, limit: float = 120.0
+    number: float, name: str, databases: tuple[str, ...] = ALL, *, limit: float = 120.0
 ) -> Callable[[Run], Run]:
     """Register a function as a scenario on these databases."""
 

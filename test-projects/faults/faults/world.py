@@ -36,7 +36,9 @@ class World:
     folder: Path
 
     def empty(self) -> None:
-        """Forget all jobs and what they did."""
+        """Forget all jobs and what they did; nobody may be at work any more."""
+        connections.close_all()
+        probes.end_sessions()
         tables = [model._meta.db_table for model in apps.get_models()]
         connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), tables))
         ledger.forget()
