@@ -107,7 +107,7 @@ def _begin(flush: Flush, proxy: Proxy, rng: Random) -> None:
 
 def _stop_in_silence(world: World, proxy: Proxy, rng: Random) -> float:
     """Stop a flush_queue that hears nothing; seconds from the second signal to its end."""
-    world.schedule(jobs.sleep, [[number, 0.01] for number in range(300)])
+    world.schedule(jobs.sleep, [[number, 0.01] for number in range(150)])
     with world.flush() as flush:
         _begin(flush, proxy, rng)
         flush.signal(signal.SIGTERM)
@@ -123,7 +123,7 @@ def _stop_in_silence(world: World, proxy: Proxy, rng: Random) -> float:
 
 def _outwait_silence(world: World, proxy: Proxy) -> None:
     """Nothing is stopped: when the network comes back, the same processes go on to the end."""
-    world.schedule(jobs.sleep, [[number, 0.01] for number in range(300)])
+    world.schedule(jobs.sleep, [[number, 0.01] for number in range(150)])
     with world.flush() as flush:
         _begin(flush, proxy, Random(0))
         workers = flush.workers

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from random import Random
 
+from django.db import connection
+
 from django_async.models import Error
 from faults import jobs
 from faults.elsewhere import on_private_server
@@ -32,14 +34,15 @@ def restart_server(world: World, scale: Scale, rng: Random) -> Figures:
 
 def _crash_repeatedly(world: World, server: Server, scale: Scale, rng: Random) -> int:
     """Crash the server in the middle of one drain, so often; how many attempts that cost."""
-    crashes = scale.count(5, 200)
-    world.schedule(jobs.sleep, [[number, 0.02] for number in range(100 * crashes)])
+    crashes = scale.count(3, 200)
+    world.schedule(jobs.sleep, [[number, 0.02] for number in range(80 * crashes)])
     with world.flush() as flush:
         for _ in range(crashes):
             wait_for_starts(flush, 20)
             time.sleep(rng.uniform(0.0, 0.05))
             server.restart(immediate=True)
         flush.end(0, 1)
+    connection.close()  # this process has lost its sessions too
     must_have_gone_on(flush)
     return Error.objects.count()
 
@@ -47,9 +50,9 @@ def _crash_repeatedly(world: World, server: Server, scale: Scale, rng: Random) -
 def _stay_away(world: World, server: Server, scale: Scale) -> Figures:
     """Stop the server for a while, again and again: what the parent does, and when it goes on."""
     returns, efforts = [], []
-    away = scale.count(3, 30)
+    away = scale.count(2, 30)
     for _ in range(scale.count(2, 10)):
-        world.schedule(jobs.sleep, [[number, 0.05] for number in range(200)])
+        world.schedule(jobs.sleep, [[number, 0.05] for number in range(100)])
         with world.flush() as flush:
             wait_for_starts(flush, 20)
             server.stop()
@@ -59,6 +62,7 @@ def _stay_away(world: World, server: Server, scale: Scale) -> Figures:
             server.start()
             returns.append(wait_for_starts(flush, 1))
             flush.end(0, 1)
+        connection.close()
         must_have_gone_on(flush)
         _must_be_said_once(flush.output)
     scale.judge("the first job after the return, s", max(returns), goal=2.0, bound=4.0)
