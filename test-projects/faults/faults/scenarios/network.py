@@ -47,19 +47,27 @@ def cut_commits(world: World, scale: Scale, rng: Random) -> Figures:
     cut = 0
     with network() as proxy:
         for delay in (0.0, SLOW):
-            chosen = set(rng.sample(range(2, 150), scale.count(20, 60)))
             for _ in range(scale.count(1, 30)):
-                proxy.cut_commits(chosen.__contains__, delay=delay)
-                world.schedule(jobs.enter, [[number] for number in range(200)])
-                with world.flush() as flush:
-                    flush.end(0, 1)
-                cut += proxy.cut
-                _must_be_resolved(flush)
+                chosen = set(rng.sample(range(1, 150), scale.count(20, 60)))
+                world.schedule(jobs.enter, [[number] for number in range(300)])
+                cut += _drain_with_cuts(world, proxy, chosen, delay)
         longest = _longest_wait(world, proxy)
-    if not cut:
-        raise Violation("no COMMIT was cut off: the proxy does not see them")
     scale.judge("the longest time without a start, s", longest, goal=SLOW / 2, bound=SLOW * 0.9)
     return {"commits cut off": cut, "longest time without a start s": round(longest, 2)}
+
+
+def _drain_with_cuts(world: World, proxy: Proxy, chosen: set[int], delay: float) -> int:
+    """Drain the queue, and cut off the chosen of all COMMITs from the first job on; how many."""
+    with world.flush() as flush:
+        wait_for_starts(flush, 1)
+        proxy.cut_commits(chosen.__contains__, delay=delay)
+        flush.end(0, 1)
+    cut = proxy.cut
+    proxy.cut_commits(lambda _number: False)
+    if not cut:
+        raise Violation("no COMMIT was cut off: the proxy does not see them")
+    _must_be_resolved(flush)
+    return cut
 
 
 def _must_be_resolved(flush: Flush) -> None:
@@ -73,14 +81,11 @@ def _must_be_resolved(flush: Flush) -> None:
 
 
 def _longest_wait(world: World, proxy: Proxy) -> float:
-    """The longest time between two starts while one slow COMMIT holds its row: the parent that
-    waited for that row would hand out nothing."""
+    """The longest time between two starts while slow COMMITs hold their rows: a parent that waited
+    for such a row would hand out nothing."""
     known = len(ledger.starts())
-    proxy.cut_commits({20}.__contains__, delay=SLOW)
     world.schedule(jobs.sleep, [[number, 0.02] for number in range(400)])
-    with world.flush() as flush:
-        flush.end(0, 1)
-    _must_be_resolved(flush)
+    _drain_with_cuts(world, proxy, {20, 60, 100}, SLOW)
     moments = [start.at for start in ledger.starts()[known:]]
     return max(after - before for before, after in pairwise(moments))
 

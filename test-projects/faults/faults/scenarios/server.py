@@ -34,7 +34,7 @@ def restart_server(world: World, scale: Scale, rng: Random) -> Figures:
 
 def _crash_repeatedly(world: World, server: Server, scale: Scale, rng: Random) -> int:
     """Crash the server in the middle of one drain, so often; how many attempts that cost."""
-    crashes = scale.count(3, 200)
+    crashes = scale.count(2, 200)
     world.schedule(jobs.sleep, [[number, 0.02] for number in range(80 * crashes)])
     with world.flush() as flush:
         for _ in range(crashes):
@@ -51,7 +51,7 @@ def _stay_away(world: World, server: Server, scale: Scale) -> Figures:
     """Stop the server for a while, again and again: what the parent does, and when it goes on."""
     returns, efforts = [], []
     away = scale.count(2, 30)
-    for _ in range(scale.count(2, 10)):
+    for _ in range(scale.count(1, 10)):
         world.schedule(jobs.sleep, [[number, 0.05] for number in range(100)])
         with world.flush() as flush:
             wait_for_starts(flush, 20)

@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from django_async.models import Error, Job
 from faults import ledger, probes, work
 from faults.processes import Flush
-from faults.progress import must_have_gone_on
+from faults.progress import must_have_gone_on, wait_for_starts
 from faults.scale import Figures, Scale
 from faults.scenario import SERVERS, scenario
 from faults.world import World
@@ -34,6 +34,7 @@ def end_sessions(world: World, scale: Scale, rng: Random) -> Figures:
     while ended < wanted and Job.objects.pending().exists():
         ledger.bring_forward()
         with world.flush() as flush:
+            wait_for_starts(flush, 1)
             ended += _end_at_random(flush, rng, wanted - ended)
             flush.end(0, 1)
         must_have_gone_on(flush)
