@@ -87,7 +87,11 @@ def _fill(world: World, total: int, rng: Random) -> None:
     longest = 0.004 if world.database == "sqlite" else 0.04
     kinds = rng.choices(("sleep", "fail", "have_children"), (90, 5, 5), k=total)
     for number, kind in enumerate(kinds):
-        more = {"sleep": [round(rng.uniform(0, longest), 4)], "fail": [], "have_children": [2]}
+        more: dict[str, list[float]] = {
+            "sleep": [round(rng.uniform(0, longest), 4)],
+            "fail": [],
+            "have_children": [2],
+        }
         schedule(getattr(jobs, kind), [number, *more[kind]], priority=rng.randrange(5))
     for number in range(max(5, total // 300)):
         schedule(jobs.die, [number], priority=rng.randrange(5))
