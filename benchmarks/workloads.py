@@ -12,9 +12,10 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from benchmarks.models import Line, Ticket
-from django_async import conf, fetch
+from django_async import conf, fetch, worker
 from django_async.engine import Engine, Options
-from django_async.forking import begin_worker, close_connections
+from django_async.forking import close_connections
+from django_async.parents import Registration
 from django_async.report import Lines
 from django_async.walk import Walk
 from forkpool import ForkPool, StopSignals
@@ -36,7 +37,7 @@ def workers(number: int) -> Iterator[tuple[ForkPool, StopSignals]]:
         StopSignals() as stop,
         ForkPool(
             number,
-            initializer=begin_worker,
+            initializer=worker.begin,
             before_fork=close_connections,
             wakeup=stop.fileno(),
         ) as pool,
@@ -50,10 +51,12 @@ def flush(alias: str, pool: ForkPool, stop: StopSignals) -> int:
     engine = Engine(
         walk=Walk(reads, conf.current().batch_size, time.monotonic),
         pool=pool,
+        parent=Registration(alias, len(pool.pids)),
         using=alias,
         clock=time.monotonic,
         stop=stop,
         report=Lines(print, verbosity=0),
+        attempt=worker.attempt,
         options=Options(at_once=1 if connections[alias].vendor == "sqlite" else None),
     )
     return engine.run().executed

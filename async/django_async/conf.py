@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,8 +14,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 DEFAULT_BATCH_SIZE = 64
+DEFAULT_MAX_CRASHES = 3
+DEFAULT_TIMEOUT = 3600.0
+DEFAULT_TIMEOUT_GRACE = 5.0
 
-KNOWN = ("ALLOWED_FUNCTIONS", "BATCH_SIZE")
+KNOWN = ("ALLOWED_FUNCTIONS", "BATCH_SIZE", "MAX_CRASHES", "TIMEOUT", "TIMEOUT_GRACE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,16 @@ class Settings:
 
     batch_size: int = DEFAULT_BATCH_SIZE
     """How many due jobs are looked up at a time. A batch is a list of hints, not a claim."""
+
+    max_crashes: int | None = DEFAULT_MAX_CRASHES
+    """After so many deaths of its worker a job is discarded; None is never."""
+
+    timeout: float | None = DEFAULT_TIMEOUT
+    """Seconds that a job may run, unless its ``meta`` says otherwise; None is without a limit. A
+    transaction that is open for long keeps PostgreSQL's vacuum from its work."""
+
+    timeout_grace: float = DEFAULT_TIMEOUT_GRACE
+    """Seconds from a job's timeout to the SIGTERM for its worker, and from there to SIGKILL."""
 
 
 @cache
@@ -43,6 +57,9 @@ def current() -> Settings:
     return Settings(
         allowed_functions=None if allowed is None else tuple(allowed),
         batch_size=raw.get("BATCH_SIZE", DEFAULT_BATCH_SIZE),
+        max_crashes=raw.get("MAX_CRASHES", DEFAULT_MAX_CRASHES),
+        timeout=raw.get("TIMEOUT", DEFAULT_TIMEOUT),
+        timeout_grace=raw.get("TIMEOUT_GRACE", DEFAULT_TIMEOUT_GRACE),
     )
 
 
@@ -56,8 +73,21 @@ def problems(raw: object) -> list[str]:
             'ASYNC["ALLOWED_FUNCTIONS"] must be None or a list of prefixes such as'
             ' ["shop.", "billing.jobs.send"].'
         )
-    if not _is_size(raw.get("BATCH_SIZE", DEFAULT_BATCH_SIZE)):
+    if not _is_whole(raw.get("BATCH_SIZE", DEFAULT_BATCH_SIZE), 1, 10_000):
         found.append('ASYNC["BATCH_SIZE"] must be a whole number from 1 to 10000.')
+    crashes = raw.get("MAX_CRASHES", DEFAULT_MAX_CRASHES)
+    if crashes is not None and not _is_whole(crashes, 1, 2**31 - 1):
+        found.append('ASYNC["MAX_CRASHES"] must be a whole number from 1, or None.')
+    return found + _problems_of_times(raw)
+
+
+def _problems_of_times(raw: Mapping[Any, Any]) -> list[str]:
+    found = []
+    timeout = raw.get("TIMEOUT", DEFAULT_TIMEOUT)
+    if timeout is not None and not (is_seconds(timeout) and timeout > 0):
+        found.append('ASYNC["TIMEOUT"] must be a number of seconds above 0, or None.')
+    if not is_seconds(raw.get("TIMEOUT_GRACE", DEFAULT_TIMEOUT_GRACE)):
+        found.append('ASYNC["TIMEOUT_GRACE"] must be a number of seconds from 0.')
     return found
 
 
@@ -74,8 +104,14 @@ def _is_names(value: Any) -> bool:
     )
 
 
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000
+def _is_whole(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def is_seconds(value: Any) -> bool:
+    """Whether the value is a finite number from 0."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 <= value <= sys.float_info.max
 
 
 def _forget(*, setting: str, **_: Any) -> None:

@@ -1,7 +1,8 @@
 """One pass over the queue: hand out hints in order, and act on how each attempt ended.
 
 The engine knows neither processes nor SQL. The pool says whether and how a call ended; the engine
-says what that means for the pass; the store, what it means for the row.
+says what that means for the pass; the store, what it means for the row. What the engine needs the
+database for can wait while that is away.
 
 ::
 
@@ -12,38 +13,43 @@ says what that means for the pass; the store, what it means for the row.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
-from django_async import store
-from django_async.errors import AttemptFailed, QueueStopped, StopNow
+from django.db import Error as DriverError
+from django.db import connections
+
+from django_async import conf, policy, sessions, store
+from django_async.errors import QueueStopped, StopNow
 from django_async.hints import Hint
+from django_async.inquest import AGAIN, PATIENCE, Inquest
+from django_async.outage import Outage
 from django_async.outcomes import (
+    Away,
     Busy,
     Executed,
     Failed,
-    Failure,
     Lost,
     Outcome,
     Undecided,
 )
-from django_async.payload import printable
+from django_async.parents import Registration
 from django_async.runner import run_job
-from django_async.store import Settlement
 from django_async.walk import Walk
-from forkpool import Ended, Pool, PoolBusy, TaskRaised, WorkerDied
+from forkpool import Ended, Pool, PoolBusy, TaskRaised, TaskTimeout, WorkerDied, soft_time_limit
 
-logger = logging.getLogger(__name__)
+Attempt = Callable[[Hint, str, str], Outcome]
+"""Attempts a job, given the hint, the alias of its database and the token of the parent."""
 
-SETTLE_AGAIN = 0.02
-"""Seconds between two looks at an attempt that is undecided: a killed worker's row is free again
-some 5 ms after its end."""
 
-SETTLE_PATIENCE = 2.0
-"""Seconds that a stopping engine gives to what is undecided; then it is left to the next pass, to
-which the job looks as it did before the attempt."""
+LONGEST_STATEMENT = 30.0
+"""Seconds that the database has for what the engine asks of it, none of which waits for a lock;
+then the connection is given up. (For mysqlclient, sessions.bounded_reads() sees to it.)"""
+
+T = TypeVar("T")
 
 
 class Reporter(Protocol):
@@ -94,35 +100,47 @@ class Engine:
 
     walk: Walk
     pool: Pool
+    parent: Registration
     using: str
     clock: Callable[[], float]
     stop: Stop
     report: Reporter
+    attempt: Attempt = run_job
     options: Options = field(default_factory=Options)
     summary: Summary = field(default_factory=Summary)
     _held: dict[int, Hint] = field(default_factory=dict)
-    _undecided: dict[int, Undecided] = field(default_factory=dict)
-    _look: float = 0.0
-    _halted_at: float | None = None
+    _suspect: int | None = None
+    """The number of the task that is a suspect: beside it no other suspect runs."""
+    _waits_for_suspect: bool = False
+    _halted: bool = False
+    _halted_at: float = 0.0
     _broken: QueueStopped | None = None
+    in_database: bool = field(default=False, init=False)
+    """Whether a statement of the engine itself is under way: a second signal may interrupt it."""
+    inquest: Inquest = field(init=False)
+    outage: Outage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.inquest = Inquest(self.using, self.clock)
+        self.outage = Outage(self.clock)
 
     def run(self) -> Summary:
         """The whole pass: until nothing is left, a failure ends it, or the operator does."""
         began = self.clock()
+        self._use_database(self.parent.suspect_batches_of_the_dead)
         while not self._is_over():
             self._hand_out()
+            if self.parent.is_hidden:
+                self._use_database(self.parent.show_life)
             for ended in self.pool.wait(self._pause()):
                 self._act(ended)
-            self._settle_undecided()
+            if self.inquest:
+                self._use_database(self._hold_inquest)
             self._heed_operator()
+        self.inquest.abandon()
+        self._use_database(self.parent.withdraw)
         self.summary.skipped += self.walk.skipped
         self.summary.seconds = self.clock() - began
-        for outcome in self._undecided.values():
-            logger.warning(
-                "Job %s failed and its row is still locked: no error is kept: %s",
-                outcome.hint.id,
-                printable(outcome.failure.exception),
-            )
         if self._broken:
             raise self._broken
         return self.summary
@@ -130,55 +148,120 @@ class Engine:
     def _is_over(self) -> bool:
         if self._held:
             return False
-        if self._undecided:
-            return self._halted_at is not None and self.clock() > self._halted_at + SETTLE_PATIENCE
-        return self._is_halted or self._limit_reached or self.walk.finished
+        if self.inquest:
+            return self._halted and self.clock() > self._halted_at + PATIENCE
+        return self._halted or self._limit_reached or self.walk.finished
+
+    def _use_database(self, act: Callable[[], T]) -> T | None:
+        """Do something that needs the database; None while that is away, and tried now and then."""
+        if self.outage.is_on and self.outage.pause:
+            return None
+        try:
+            with self._in_database(), soft_time_limit(LONGEST_STATEMENT):
+                if self.outage.is_on:
+                    store.knock(self.using)
+                    self.outage.end()
+                return act()
+        except (DriverError, TaskTimeout, StopNow) as error:
+            self._note_trouble(error)
+        return None
+
+    @contextmanager
+    def _in_database(self) -> Iterator[None]:
+        self.in_database = True
+        try:
+            yield
+        finally:
+            self.in_database = False
+
+    def _note_trouble(self, error: BaseException) -> None:
+        """A silent connection is as good as none; a conflict is over at the next turn."""
+        connection = connections[self.using]
+        if isinstance(error, TaskTimeout | StopNow) or store.is_outage(error, connection):
+            connection.close()
+            self.outage.note(str(error) or "it did not answer")
+        elif not store.is_conflict(error, self.using):
+            raise error
 
     def _hand_out(self) -> None:
         """Give the next hints to the workers that are idle, in order."""
-        while self._may_hand_out():
-            hint = self.walk.take()
-            if hint is None:
-                return
-            try:
-                task = self.pool.submit(run_job, hint, self.using)
-            except PoolBusy:  # the worker that seemed idle has just died
+        while self._may_hand_out() and (hint := self._use_database(self._next)):
+            if not self._submit(hint):
                 self.walk.put_back(hint)
                 return
-            self._held[task.number] = hint
-            self.report.handed_out(task.number, hint)
+
+    def _next(self) -> Hint | None:
+        """The next hint, written down as about to run, if it may run beside what runs already."""
+        hint = self.walk.take()
+        if hint is None:
+            return None
+        may_run = False
+        try:
+            may_run = self._may_run(hint)
+        finally:
+            if not may_run:
+                self.walk.put_back(hint)
+        return hint if may_run else None
 
     def _may_hand_out(self) -> bool:
-        if self._is_halted or self._limit_reached or not self.pool.idle:
+        if self._halted or self._limit_reached or self._waits_for_suspect or not self.pool.idle:
             return False
         return self.options.at_once is None or len(self._held) < self.options.at_once
 
     @property
-    def _is_halted(self) -> bool:
-        return self._halted_at is not None
-
-    @property
     def _limit_reached(self) -> bool:
         attempted = self.summary.executed + self.summary.failed
-        open_ends = len(self._held) + len(self._undecided)
+        open_ends = len(self._held) + len(self.inquest)
         return self.options.limit is not None and attempted + open_ends >= self.options.limit
+
+    def _may_run(self, hint: Hint) -> bool:
+        if hint.suspected and self._suspect is not None:
+            self._waits_for_suspect = True
+            return False
+        if not self.parent.covers(hint):
+            self.parent.suspect_batches_of_the_dead()
+            self.parent.stamp([*self._held.values(), hint, *self.walk.queued()])
+        return True
+
+    def _submit(self, hint: Hint) -> bool:
+        timeout = policy.timeout(hint.meta)
+        limit = None if timeout is None else timeout + conf.current().timeout_grace
+        try:
+            task = self.pool.submit(
+                self.attempt, hint, self.using, self.parent.token, time_limit=limit
+            )
+        except PoolBusy:  # the worker that seemed idle has just died
+            return False
+        self._held[task.number] = hint
+        if hint.suspected:
+            self._suspect = task.number
+        self.report.handed_out(task.number, hint)
+        return True
 
     def _pause(self) -> float | None:
         """How long there is nothing to do but to wait for the workers."""
-        if self._undecided:
-            return SETTLE_AGAIN
+        if self.outage.is_on:
+            return self.outage.pause
+        if self.inquest:
+            return AGAIN
         if self._may_hand_out():
             return 0.0 if not self._held and self.walk.pause is None else self.walk.pause
         return None
 
     def _act(self, ended: Ended) -> None:
-        hint = self._held.pop(ended.task.number)
+        hint = self._release(ended)
         if isinstance(ended.error, WorkerDied):
-            self._bury(hint, ended.error)
+            self.inquest.add_death(hint, ended.error)
         elif ended.error is not None:
             self._break(hint, ended.error)
         else:
             self._act_on(ended.value)
+
+    def _release(self, ended: Ended) -> Hint:
+        """The hint of a task that has ended."""
+        if ended.task.number == self._suspect:
+            self._suspect, self._waits_for_suspect = None, False
+        return self._held.pop(ended.task.number)
 
     def _act_on(self, outcome: Outcome) -> None:
         match outcome:
@@ -192,8 +275,11 @@ class Engine:
                 self.walk.lost(hint, taken=taken)
             case Busy(hint):
                 self.walk.put_back(hint)
-            case Undecided(hint):
-                self._undecided[hint.id] = outcome
+            case Away(hint, error):
+                self.walk.put_back(hint)
+                self.outage.note(error)
+            case Undecided():
+                self.inquest.add(outcome)
 
     def _note_failure(self, outcome: Failed) -> None:
         self.summary.failed += 1
@@ -206,60 +292,22 @@ class Engine:
         if not self.options.keep_going:
             self._halt()
 
-    def _bury(self, hint: Hint, death: WorkerDied) -> None:
-        label = store.label(hint, self.using)
-        self._undecided[hint.id] = Undecided(hint, label, 0.0, Failure.of_death(str(death)))
-        self._look = 0.0
-
     def _break(self, hint: Hint, error: Exception) -> None:
         """The attempt could not be made: the queue's failure, not the job's. What runs may end."""
         if isinstance(error, TaskRaised) and isinstance(error.original, StopNow):
-            self._note_stopped(hint)
+            self.inquest.note_stop(hint)
             raise error.original
         trace = error.traceback if isinstance(error, TaskRaised) else ""
         self._broken = QueueStopped(f"The queue cannot go on: {error}\n{trace}".rstrip())
         self._halt()
 
-    def _settle_undecided(self) -> None:
-        """Record what failed without anybody to say so, once its lock can be had."""
-        if not self._undecided or self.clock() < self._look:
-            return
-        for outcome in list(self._undecided.values()):
-            self._settle(outcome)
-        self._look = self.clock() + SETTLE_AGAIN
-
-    def _settle(self, outcome: Undecided) -> None:
-        settlement = store.settle(outcome.hint, outcome.failure, self.using)
-        if settlement is Settlement.UNDECIDED:
-            return
-        del self._undecided[outcome.hint.id]
-        if settlement is Settlement.ELSEWHERE:
-            self._note_survivor(outcome)
-            return
-        self._log_failure(outcome)
-        given_up = settlement is Settlement.DISCARDED
-        self._note_failure(
-            Failed(outcome.hint, outcome.label, outcome.seconds, outcome.failure, given_up)
-        )
-
-    def _note_survivor(self, outcome: Undecided) -> None:
-        """The attempt's end was lost, and not the attempt: a commit hook killed the worker, say."""
-        logger.warning(
-            "Job %s was executed, or recorded by somebody else, before this: %s",
-            outcome.hint.id,
-            printable(outcome.failure.exception),
-        )
-        self.walk.ended(outcome.hint)
-
-    def _log_failure(self, outcome: Undecided) -> None:
-        logger.error(
-            "Job %s failed: %s: %s",
-            outcome.hint.id,
-            outcome.label,
-            printable(outcome.failure.exception),
-            exc_info=AttemptFailed(outcome.failure.exception),
-            extra={"job_id": outcome.hint.id, "job_name": outcome.label.partition("(")[0]},
-        )
+    def _hold_inquest(self) -> None:
+        """Learn what has become of attempts that ended without anybody to say so."""
+        for end in self.inquest.look():
+            if isinstance(end, Failed):
+                self._note_failure(end)
+            else:
+                self.walk.ended(end.hint)
 
     def _heed_operator(self) -> None:
         self.stop.drain()
@@ -270,27 +318,22 @@ class Engine:
 
     def _halt(self) -> None:
         """Hand out nothing more; what runs may end."""
-        if self._halted_at is None:
-            self._halted_at = self.clock()
+        if not self._halted:
+            self._halted, self._halted_at = True, self.clock()
 
     def _stop_at_once(self) -> None:
         """End the workers: their transactions roll back, and their jobs stay as they were."""
-        self._halted_at = self.clock()
         for ended in self.pool.kill():
-            hint = self._held.pop(ended.task.number)
+            hint = self._release(ended)
             if ended.error is None:
                 self._act_on(ended.value)
-            else:
-                self._note_stopped(hint)
+            elif not self.outage.is_on:
+                self._use_database(partial(self._leave_trace, hint, ended.error))
+        if not self.outage.is_on:
+            self._use_database(self.parent.withdraw)
         raise StopNow
 
-    def _note_stopped(self, hint: Hint) -> None:
-        """Leave the trace of a job that was cut short, as soon as its lock is free."""
-        failure = Failure(
-            "Stopped('the operator stopped the workers')", "The attempt was rolled back.\n"
-        )
-        deadline = self.clock() + SETTLE_PATIENCE
-        while self.clock() < deadline:
-            if store.note_stop(hint, failure, self.using) is not Settlement.UNDECIDED:
-                return
-        logger.warning("Job %s was stopped; its row is still locked, so no error is kept.", hint.id)
+    def _leave_trace(self, hint: Hint, error: Exception) -> None:
+        if isinstance(error, WorkerDied):
+            sessions.end_all(error.note)
+        self.inquest.note_stop(hint)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import DatabaseError, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db import connections
 from django.db.backends.signals import connection_created
+
+from django_async import sessions
 
 _kept: list[Any] = []
 """Connections that must never be collected here: their end would be told to the server."""
@@ -28,19 +29,7 @@ def close_connections() -> None:
 def begin_worker() -> None:
     """In the child, before anything else."""
     _forget_connections()
-    connection_created.connect(_watch_client, dispatch_uid="django_async.forking")
-
-
-def _watch_client(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    """Have PostgreSQL 14 and later look, while a statement runs, whether its client still lives:
-    the row of a job that died in a long statement is free in 0.1 s, and not at its end."""
-    if connection.vendor != "postgresql" or getattr(connection, "pg_version", 0) < 140_000:
-        return
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SET client_connection_check_interval = '100ms'")
-    except DatabaseError:  # a server on a system that cannot tell
-        connection.close()
+    connection_created.connect(sessions.announce, dispatch_uid="django_async.forking")
 
 
 def _forget_connections() -> None:
@@ -49,6 +38,4 @@ def _forget_connections() -> None:
         if connection.connection is not None:
             _kept.append(connection.connection)
             connection.connection = None
-            connection.in_atomic_block = False
-            connection.savepoint_ids = []
-            connection.needs_rollback = False
+            sessions.forget_transaction(connection)

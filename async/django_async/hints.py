@@ -16,6 +16,14 @@ class Hint:
     scheduled: Any
     """As the driver gave it, and as it goes back into the next page's condition."""
     group: int | None
+    meta: str = "{}"
+    stamp: str | None = None
+    """See Job.stamp."""
+
+    @property
+    def suspected(self) -> bool:
+        """Whether everything may have died with an earlier attempt: such jobs run one by one."""
+        return self.stamp is not None
 
     @property
     def order(self) -> tuple[Any, ...]:

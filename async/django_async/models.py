@@ -1,4 +1,4 @@
-"""The rows: jobs, the groups that they may form, and the errors of their attempts.
+"""The rows: jobs, the groups that they may form, the errors of their attempts, and the parents.
 
 A job's life::
 
@@ -226,6 +226,10 @@ class Job(models.Model):
     identity = models.CharField(max_length=100)
     attempts = models.PositiveIntegerField(default=0, editable=False)
     crashes = models.PositiveIntegerField(default=0, editable=False)
+    stamp = models.CharField(max_length=32, null=True, editable=False)  # noqa: DJ001 - see below
+    """Of nearly every job null. ``suspected``: it was in the hands of a parent that died with all
+    its workers. The token of a Parent: this one attempts it, as a suspect, alone. It is null and
+    not empty so that adding the column rewrites no table."""
 
     added = models.DateTimeField(auto_now_add=True)
     scheduled = models.DateTimeField(
@@ -315,6 +319,25 @@ class Error(models.Model):
 
     def __str__(self) -> str:
         return f"{self.executed} : {self.exception}"
+
+
+class Parent(models.Model):
+    """A ``flush_queue`` that runs, with the jobs that it has in hand (see parents.py)."""
+
+    token = models.CharField(max_length=32, unique=True, editable=False)
+    host = models.CharField(max_length=255)
+    process = models.CharField(max_length=100)
+    """Its process id and, where the system tells, the moment of its birth."""
+    workers = models.PositiveIntegerField(default=1)
+    batch = models.TextField(default="[]")
+    """JSON: the id and the attempts of each job in hand, in the order of their hand-out."""
+    began = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        pass
+
+    def __str__(self) -> str:
+        return f"{self.host} {self.process}"
 
 
 def _now_like(value: datetime) -> datetime:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django_async.hints import Hint
+from forkpool import explain_memory_error
 
 LONGEST_TEXT = 100_000
 """Characters kept of an exception's text and of a traceback; the rest is counted, not stored."""
@@ -30,10 +31,13 @@ class Failure:
     traceback: str
     died: bool = False
     """Whether the worker died: the first time, the job is due again at once."""
+    all_died: bool = False
+    """Whether its parent and siblings died with it: the job goes on being run alone."""
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """From an exception; a traceback shows lines of code, never the values of variables."""
+        explain_memory_error(error)
         lines = traceback.format_exception(type(error), error, error.__traceback__)
         return cls(storable(_repr(error)), storable("".join(lines)))
 
@@ -43,6 +47,24 @@ class Failure:
         return cls(
             f"WorkerDied({description!r})", "The process ended, so there is no traceback.\n", True
         )
+
+    @classmethod
+    def of_timeout(cls, description: str) -> Failure:
+        """From the end of a worker that had to be killed, since its job did not heed its limit."""
+        return cls(
+            f"TimeLimitExceeded({description!r})",
+            "The process was killed: there is no traceback.\n",
+        )
+
+    @classmethod
+    def of_common_death(cls) -> Failure:
+        """From an attempt with which everybody died who could have told its end."""
+        return replace(cls.of_death("worker and parent ended while the job ran"), all_died=True)
+
+    def given_up(self, deaths: int) -> Failure:
+        """The same, saying that it was the last one."""
+        why = f"discarded after {deaths} deaths of its worker, as MAX_CRASHES says"
+        return replace(self, exception=f"{self.exception}: {why}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +98,31 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The claim met somebody else's write: try again."""
+    """The claim met somebody else's write, or a session that had ended: try again."""
 
     hint: Hint
 
 
 @dataclass(frozen=True, slots=True)
+class Conflict:
+    """A deadlock or a serialisation failure undid the attempt: it is nobody's fault, and the job is
+    run again at once, from the claim on, which was lost with the rest."""
+
+    hint: Hint
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """There was no database to claim the job from."""
+
+    hint: Hint
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Undecided:
     """It failed and its row's lock is gone: the failure is still to be recorded, by whoever can
-    take
-    that lock again and finds the job unexecuted."""
+    take that lock again and finds the job unexecuted."""
 
     hint: Hint
     label: str
@@ -93,7 +130,7 @@ class Undecided:
     failure: Failure
 
 
-Outcome = Executed | Failed | Lost | Busy | Undecided
+Outcome = Executed | Failed | Lost | Busy | Conflict | Away | Undecided
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +141,7 @@ class History:
     crashes: int
     priority: int
     max_attempts: int | None = None
+    max_crashes: int | None = None
     backoff: Callable[[int], float] | None = None
 
 
@@ -126,12 +164,18 @@ def after_failure(history: History, *, died: bool) -> NextState:
     """
     attempts = history.attempts + 1
     crashes = history.crashes + died
-    discarded = history.max_attempts is not None and attempts >= history.max_attempts
+    discarded = _is_reached(history.max_attempts, attempts)
+    if died:
+        discarded = discarded or _is_reached(history.max_crashes, crashes)
     if died and crashes == 1:
         return NextState(attempts, crashes, history.priority, None, discarded)
     delay = (history.backoff or default_backoff)(attempts)
     priority = max(history.priority - 1, LOWEST_PRIORITY)
     return NextState(attempts, crashes, priority, min(delay, LONGEST_DELAY), discarded)
+
+
+def _is_reached(limit: int | None, number: int) -> bool:
+    return limit is not None and number >= limit
 
 
 def default_backoff(attempts: int) -> float:

@@ -6,12 +6,12 @@ import json
 import logging
 import math
 import re
-import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from hashlib import sha1
 from typing import Any
 
+from django_async.conf import is_seconds
 from django_async.utils import check_allowed, check_path
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u
 UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
 """What reading a row's JSON raises where it is none, or is not a list and a dict."""
 
-META_KEYS = ("atomic", "backoff", "max_attempts")
+META_KEYS = ("atomic", "backoff", "max_attempts", "timeout")
 """The keys of ``meta`` that mean something to the queue."""
 
 
@@ -133,6 +133,7 @@ def _check_dict(value: dict[Any, Any], where: str) -> None:
 def _check_meta(meta: Mapping[str, Any]) -> None:
     _check_max_attempts(meta.get("max_attempts"))
     _check_backoff(meta.get("backoff"))
+    _check_timeout(meta.get("timeout"))
     if meta.get("atomic", True) is not True:
         raise ValueError(
             'meta["atomic"] can only be True in this version: every job runs in one transaction.'
@@ -159,7 +160,6 @@ def _check_backoff(value: Any) -> None:
         )
 
 
-def is_seconds(value: Any) -> bool:
-    """Whether the value is a finite number from 0."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and 0 <= value <= sys.float_info.max
+def _check_timeout(value: Any) -> None:
+    if value is not None and not (is_seconds(value) and value > 0):
+        raise ValueError(f'meta["timeout"] must be a number of seconds above 0, not {value!r}.')

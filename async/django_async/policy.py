@@ -6,9 +6,11 @@ import json
 import logging
 from collections.abc import Callable
 
+from django_async import conf
+from django_async.conf import is_seconds
 from django_async.errors import StopNow
 from django_async.outcomes import History, default_backoff
-from django_async.payload import UNREADABLE, is_seconds
+from django_async.payload import UNREADABLE
 from django_async.utils import object_at_end_of_path
 
 logger = logging.getLogger(__name__)
@@ -24,11 +26,22 @@ def history(meta: str, *, attempts: int, crashes: int, priority: int) -> History
         crashes=crashes,
         priority=priority,
         max_attempts=limit if isinstance(limit, int) and limit > 0 else None,
+        max_crashes=conf.current().max_crashes,
         backoff=_backoff(options.get("backoff")),
     )
 
 
+def timeout(meta: str) -> float | None:
+    """Seconds that the job may run: as its ``meta`` says, else as the settings do."""
+    seconds = _options(meta).get("timeout")
+    if is_seconds(seconds) and isinstance(seconds, (int, float)) and seconds > 0:
+        return float(seconds)
+    return conf.current().timeout
+
+
 def _options(meta: str) -> dict[str, object]:
+    if meta == "{}":  # as most are
+        return {}
     try:
         options = json.loads(meta)
     except UNREADABLE:

@@ -35,8 +35,9 @@ from typing import Any
 from django.db import Error as DriverError
 from django.db import connections, transaction
 
-from django_async import current, payload, store
+from django_async import current, parents, payload, policy, store
 from django_async.errors import (
+    AttemptFailed,
     ConnectionClosed,
     JobNotRunnable,
     JobRowGone,
@@ -48,7 +49,9 @@ from django_async.errors import (
 from django_async.hints import Hint
 from django_async.models import Job
 from django_async.outcomes import (
+    Away,
     Busy,
+    Conflict,
     Executed,
     Failed,
     Failure,
@@ -58,15 +61,29 @@ from django_async.outcomes import (
 )
 from django_async.store import Claimed, Settlement
 from django_async.utils import object_at_end_of_path
+from forkpool import soft_time_limit
 
 logger = logging.getLogger(__name__)
+
+RETRIES = 3
+"""How often a job is run again at once after a deadlock or a serialisation failure."""
+
+UNSTAMP_PATIENCE = 2.0
+"""Seconds. Whoever looks at another's stamp holds the row's lock for a moment."""
 
 Hook = Callable[[], None]
 
 
-def run_job(hint: Hint, using: str) -> Outcome:
-    """Attempt the job that the hint names, and say how it ended."""
-    return Attempt(hint, using, store.claim).run()
+def run_job(hint: Hint, using: str, token: str | None = None) -> Outcome:
+    """Attempt the job that the hint names, for the parent with this token; say how it ended."""
+    for may_retry in [True] * RETRIES + [False]:
+        attempt = Attempt(hint, using, store.claim, token, may_retry=may_retry)
+        outcome = attempt.run()
+        if not isinstance(outcome, Conflict):
+            break
+    if attempt.is_suspect and isinstance(outcome, Lost | Busy | Away):
+        attempt.take_stamp_back()
+    return outcome
 
 
 def execute_now(job: Job) -> Any:
@@ -115,12 +132,21 @@ class Attempt:
     """One attempt: what it has found out so far."""
 
     def __init__(
-        self, hint: Hint, using: str, claim: Callable[[Hint, str], Claimed | None]
+        self,
+        hint: Hint,
+        using: str,
+        claim: Callable[[Hint, str], Claimed | None],
+        token: str | None = None,
+        *,
+        may_retry: bool = False,
     ) -> None:
         self.hint = hint
         self.using = using
         self.connection = connections[using]
         self.claim = claim
+        self.token = token
+        self.may_retry = may_retry
+        self.is_suspect = token is not None and hint.stamp == store.SUSPECTED
         self.claimed: Claimed | None = None
         self.result: Any = None
         self.error: BaseException | None = None
@@ -128,8 +154,10 @@ class Attempt:
         self.began = time.monotonic()
 
     def run(self) -> Outcome:
-        """The transaction, and what follows from its end."""
+        """The transaction, and what follows from its end; before it, a suspect is stamped."""
         try:
+            if self.is_suspect and not store.stamp_alone(self.hint, self.token or "", self.using):
+                return Lost(self.hint, store.was_executed(self.hint, self.using))
             with transaction.atomic(using=self.using, durable=True):
                 first_hook = len(self.connection.run_on_commit)
                 outcome = self._inside_transaction()
@@ -137,23 +165,39 @@ class Attempt:
         except StopNow:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a job can raise
-            return self._after_lost_transaction(self.error or error)
+            error = self.error or error
+            if self._may_run_again(error):
+                return Conflict(self.hint)
+            return self._after_lost_transaction(error)
         self._run_hooks(hooks)
         return outcome
+
+    def take_stamp_back(self) -> None:
+        """The attempt did not come about, so that its end will not take the stamp away."""
+        deadline = time.monotonic() + UNSTAMP_PATIENCE
+        try:
+            while not store.unstamp(self.hint, self.token or "", self.using):
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.01)
+        except DriverError:  # it stays until this parent tries again, or ends
+            logger.debug("Job %s stays stamped.", self.hint.id, exc_info=True)
 
     def _inside_transaction(self) -> Outcome:
         self.claimed = self.claim(self.hint, self.using)
         if self.claimed is None:
             return self._give_back()
+        if self.token and self.claimed.stamp not in (None, store.SUSPECTED, self.token):
+            return self._judge(self.claimed, self.claimed.stamp)
         try:
             result = self._in_savepoint(self.claimed)
         except StopNow:
             raise
         except BaseException as error:
             self.error = error
-            if not self._holds_lock():
+            if self._may_run_again(error) or not self._holds_lock():
                 raise
-            return self._record_here(self.claimed, error)
+            return self._record_here(self.claimed, Failure.of(error))
         # Beyond the savepoint nothing can be undone alone: a failure undoes the transaction.
         if not store.mark_executed(self.claimed, result, self.using):
             raise JobRowGone
@@ -163,6 +207,17 @@ class Attempt:
         taken = store.was_executed(self.hint, self.using)
         transaction.set_rollback(True, using=self.using)
         return Lost(self.hint, taken)
+
+    def _judge(self, claimed: Claimed, token: str) -> Outcome:
+        """The job was stamped to be attempted by another parent: if that one is dead, its attempt
+        has ended here, and if it lives, its attempt is about to begin."""
+        if not parents.is_gone(token, self.using):
+            return self._give_back()
+        return self._record_here(claimed, Failure.of_common_death())
+
+    def _may_run_again(self, error: BaseException) -> bool:
+        """Whether the attempt only met another transaction, and there is a try left."""
+        return self.may_retry and bool(self.claimed) and store.is_conflict(error, self.using)
 
     def _in_savepoint(self, claimed: Claimed) -> str:
         """Run the job; its result as JSON."""
@@ -183,7 +238,8 @@ class Attempt:
     def _call(self, claimed: Claimed) -> Any:
         function = object_at_end_of_path(claimed.name)
         args, kwargs = json.loads(claimed.args), json.loads(claimed.kwargs)
-        with current.running(claimed.id, self.using), only_here():
+        limit = soft_time_limit(policy.timeout(claimed.meta))
+        with current.running(claimed.id, self.using), only_here(), limit:
             return function(*args, **kwargs)
 
     def _check_transaction(self) -> None:
@@ -219,8 +275,7 @@ class Attempt:
             or connection.connection is None
         )
 
-    def _record_here(self, claimed: Claimed, error: BaseException) -> Outcome:
-        failure = Failure.of(error)
+    def _record_here(self, claimed: Claimed, failure: Failure) -> Outcome:
         state = store.record(claimed, failure, self.using)
         return self._failed(failure, state.discarded)
 
@@ -248,6 +303,9 @@ class Attempt:
         """Nothing has happened to the job: try again, if there is reason to hope."""
         if self._has_lost_session():
             self._drop_dead_connection()
+        elif store.is_outage(error, self.connection):
+            self.connection.close()
+            return Away(self.hint, str(error))
         elif not store.is_conflict(error, self.using):
             raise error
         return Busy(self.hint)
@@ -272,7 +330,7 @@ class Attempt:
             self.hint.id,
             label,
             payload.printable(failure.exception),
-            exc_info=self.error,
+            exc_info=self.error or AttemptFailed(failure.exception),
             extra={"job_id": self.hint.id, "job_name": self.claimed and self.claimed.name},
         )
         return Failed(self.hint, label, self._seconds(), failure, discarded)

@@ -21,17 +21,17 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any
 
-from django.db import OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_async import clock, payload, policy
+from django_async import clock, conf, payload, policy
 from django_async.hints import Hint
-from django_async.models import Error, Job
+from django_async.models import Error, Job, Parent
 from django_async.outcomes import Failure, NextState, after_failure
 from django_async.pending import BY_CALL, BY_KEY, BY_KEY_SQL, in_group_sql
 from django_async.turn import take_turn
 
-COLUMNS = "name, args, kwargs, meta, priority, attempts, crashes"
+COLUMNS = "name, args, kwargs, meta, priority, attempts, crashes, stamp"
 LOCK = {
     "postgresql": "FOR NO KEY UPDATE SKIP LOCKED",
     "mysql": "FOR UPDATE SKIP LOCKED",
@@ -39,9 +39,22 @@ LOCK = {
 UNRECORDED = "COALESCE(discarded, executed) IS NULL"
 """Of an attempt whose end nobody has recorded; the job may have been cancelled meanwhile."""
 
+SUSPECTED = "suspected"
+"""What Job.stamp says of a job that may have taken everybody with it."""
+
 CHUNK = 1000
 CONFLICTS = ("40001", "40P01", 1020, 1205, 1213)
 """Serialisation failures and deadlocks, as PostgreSQL and as MariaDB and MySQL number them."""
+
+
+ACTIVE = 1
+"""libpq's PQTRANS_ACTIVE, as psycopg's TransactionStatus has it: a statement is in progress."""
+
+LONGEST_IDLE = 2_000_000.0
+"""Seconds. PostgreSQL counts milliseconds in 31 bits."""
+
+Extra = tuple[str, list[Any]]
+NOTHING_MORE: Extra = ("", [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,7 @@ class Claimed:
     priority: int
     attempts: int
     crashes: int
+    stamp: str | None
     started: Any
 
 
@@ -74,9 +88,9 @@ def claim(hint: Hint, using: str) -> Claimed | None:
     due, params = clock.statement_time(connection)
     group = "group_id IS NULL" if hint.group is None else "group_id = %s"
     where = f"{BY_KEY_SQL} AND (scheduled IS NULL OR scheduled <= {due}) AND {group}"
-    claimed = _lock(
-        hint, connection, where, params if hint.group is None else [*params, hint.group]
-    )
+    if hint.group is not None:
+        params = [*params, hint.group]
+    claimed = _lock(hint, connection, where, params, idle=_longest_idle(hint, connection))
     if claimed and hint.group is not None and _has_to_wait(hint, connection):
         return None
     return claimed
@@ -94,7 +108,7 @@ def mark_executed(claimed: Claimed, result: str, using: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE async_job SET executed = {stamp}, started = %s, result = %s,"
-            " attempts = attempts + 1, cancelled = NULL, discarded = NULL"
+            " attempts = attempts + 1, cancelled = NULL, discarded = NULL, stamp = NULL"
             " WHERE id = %s AND executed IS NULL",
             [*params, claimed.started, result, claimed.id],
         )
@@ -112,12 +126,15 @@ def record(claimed: Claimed, failure: Failure, using: str) -> NextState:
     with transaction.atomic(using=using):  # a back-off is the application's code
         state = after_failure(past, died=failure.died)
         transaction.set_rollback(True, using=using)
+    if failure.died and state.discarded and state.crashes == past.max_crashes:
+        failure = failure.given_up(state.crashes)
     add_error(claimed.id, failure, using)
     columns = _columns(state, using)
+    columns["stamp"] = SUSPECTED if failure.all_died else None
     job = Job.objects.using(using).filter(pk=claimed.id)
     if not job.filter(cancelled=None).update(**columns):
         # Cancelled after it had lost its lock: the attempt counts, and the job stays as it is.
-        job.update(attempts=state.attempts, crashes=state.crashes, started=None)
+        job.update(attempts=state.attempts, crashes=state.crashes, started=None, stamp=None)
     return state
 
 
@@ -146,11 +163,47 @@ def note_stop(hint: Hint, failure: Failure, using: str) -> Settlement:
     """Leave the trace of an attempt that the operator cut short; the job stays as it was."""
 
     def write(claimed: Claimed) -> Settlement:
-        Job.objects.using(using).filter(pk=claimed.id).update(started=None)
+        Job.objects.using(using).filter(pk=claimed.id).update(started=None, stamp=None)
         add_error(claimed.id, failure, using)
         return Settlement.RECORDED
 
     return _under_lock(hint, using, write)
+
+
+def stamp_alone(hint: Hint, token: str, using: str) -> bool:
+    """Stamp a suspect right before its attempt, in a commit of its own; False if it is not free."""
+    where = f"{BY_KEY_SQL} AND stamp IN (%s, %s)"
+    return _stamp_if_free(hint, token, where, [SUSPECTED, token], using)
+
+
+def unstamp(hint: Hint, token: str, using: str) -> bool:
+    """The stamped attempt did not come about: the job is a suspect as before. False while somebody
+    has locked the row, who might take the stamp for that of a death."""
+    if _stamp_if_free(hint, SUSPECTED, "stamp = %s", [token], using):
+        return True
+    return not Job.objects.using(using).filter(pk=hint.id, stamp=token).exists()
+
+
+def suspect(batch: Sequence[tuple[int, int]], most: int, using: str) -> bool:
+    """Stamp those of the batch that may have been running: the first ones that are free and have
+    not ended since; a stamp that is there already says more. False if some are locked."""
+    attempts = dict(batch)
+    jobs = Job.objects.using(using).filter(BY_KEY, pk__in=attempts)
+    open_ends = {job for job, tried in jobs.values_list("pk", "attempts") if attempts[job] == tried}
+    free = set(_lock_all(sorted(open_ends), using, wait=False))
+    first = [job for job, _ in batch if job in free][:most]
+    Job.objects.using(using).filter(BY_KEY, pk__in=first, stamp=None).update(stamp=SUSPECTED)
+    return free == open_ends
+
+
+def lock_parent(parent: int, using: str) -> bool:
+    """Lock the row of a parent, unless somebody else has it, or has already struck it out."""
+    take_turn(using)
+    features = connections[using].features
+    rows = Parent.objects.using(using).filter(pk=parent)
+    if features.has_select_for_update:
+        rows = rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
+    return rows.first() is not None
 
 
 def was_executed(hint: Hint, using: str) -> bool:
@@ -181,22 +234,46 @@ def cancel(identity: str, using: str, *, wait: bool, but: int | None = None) -> 
         )
 
 
+def knock(using: str) -> None:
+    """Find out whether the database answers."""
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
 def is_alive(connection: BaseDatabaseWrapper) -> bool:
     """Whether the session with the server still exists, in whatever state its transaction is."""
     if connection.connection is None or connection.closed_in_transaction:
         return False
     if connection.vendor == "postgresql":  # where is_usable() fails in an aborted transaction
-        return not connection.connection.closed
+        # A statement that an exception of a signal's handler has cut off is never read to its end.
+        cut_off = connection.connection.info.transaction_status == ACTIVE
+        return not (connection.connection.closed or cut_off)
     return bool(connection.is_usable())
+
+
+def is_outage(error: BaseException, connection: BaseDatabaseWrapper) -> bool:
+    """Whether there was no database to talk to, or no longer: not a fault of the statement."""
+    return isinstance(error, (OperationalError, InterfaceError)) and not is_alive(connection)
 
 
 def is_conflict(error: BaseException, using: str) -> bool:
     """Whether a claim only met somebody else's write, and may be tried again: SQLite's one writer
     was at work for longer than the timeout; or, where the isolation level is higher than READ
     COMMITTED, the row was changed since the transaction's snapshot."""
+    return any(_is_conflict(link, connections[using].vendor) for link in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_conflict(error: BaseException, vendor: str) -> bool:
     if not isinstance(error, OperationalError):
         return False
-    if connections[using].vendor == "sqlite":
+    if vendor == "sqlite":
         return "locked" in str(error)
     cause = error.__cause__
     return getattr(cause, "sqlstate", None) in CONFLICTS or bool(
@@ -216,8 +293,20 @@ def _under_lock(hint: Hint, using: str, write: Callable[[Claimed], Settlement]) 
     return Settlement.UNDECIDED if _is_open(hint, using) else Settlement.ELSEWHERE
 
 
+def _stamp_if_free(hint: Hint, value: str, where: str, params: list[Any], using: str) -> bool:
+    with transaction.atomic(using=using):
+        if not (claimed := _lock(hint, connections[using], where, params)):
+            return False
+        Job.objects.using(using).filter(pk=claimed.id).update(stamp=value, started=None)
+        return True
+
+
 def _lock(
-    hint: Hint, connection: BaseDatabaseWrapper, where: str, params: Sequence[Any]
+    hint: Hint,
+    connection: BaseDatabaseWrapper,
+    where: str,
+    params: Sequence[Any],
+    idle: Extra = NOTHING_MORE,
 ) -> Claimed | None:
     where = f"id = %s AND attempts = %s AND {where}"
     params = [hint.id, hint.attempts, *params]
@@ -232,11 +321,22 @@ def _lock(
             where, params = "id = %s", [hint.id]
         skip = _skip_locked(connection)
         cursor.execute(
-            f"SELECT {COLUMNS}, {stamp} FROM async_job WHERE {where} {skip}",
-            [*stamp_params, *params],
+            f"SELECT {COLUMNS}, {stamp}{idle[0]} FROM async_job WHERE {where} {skip}",
+            [*stamp_params, *idle[1], *params],
         )
         row = cursor.fetchone()
-    return Claimed(hint.id, *row) if row else None
+    return Claimed(hint.id, *row[: len(row) - len(idle[1])]) if row else None
+
+
+def _longest_idle(hint: Hint, connection: BaseDatabaseWrapper) -> Extra:
+    """Have PostgreSQL end the session if nothing comes from it until well after the timeout: a
+    worker on a host that froze gives the row back, and cannot commit when it thaws. It rides on the
+    claim, holds for this transaction, and is left out where that is a TestCase's."""
+    seconds = policy.timeout(hint.meta)
+    if connection.vendor != "postgresql" or seconds is None or len(connection.atomic_blocks) > 1:
+        return NOTHING_MORE
+    limit = min(seconds + 2 * conf.current().timeout_grace, LONGEST_IDLE)
+    return ", set_config('idle_in_transaction_session_timeout', %s, true)", [f"{limit:.3f}s"]
 
 
 def _skip_locked(connection: BaseDatabaseWrapper) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
+from operator import itemgetter
 from typing import Any
 
 from django_async.fetch import Fetch
@@ -50,6 +51,10 @@ class Walk:
             self._turn_page()
         return heappop(self._hints)[1] if self._hints else None
 
+    def queued(self) -> list[Hint]:
+        """The hints at hand, in order."""
+        return [hint for _, hint in sorted(self._hints, key=itemgetter(0))]
+
     def put_back(self, hint: Hint) -> None:
         """Offer a hint again, at its place: it was not tried."""
         self._held.add(hint.id)
@@ -93,12 +98,13 @@ class Walk:
     def _bring_back(self) -> None:
         now = self._clock()
         ready = [job_id for job_id, when in self._again.items() if when <= now]
-        for job_id in ready:
+        hints = self._fetch.again(ready)
+        for job_id in ready:  # only now: the database may have been away
             del self._again[job_id]
-        self._insert(self._fetch.again(ready))
+        self._insert(hints)
         if self._groups:
-            groups, self._groups = self._groups, set()
-            self._insert(self._fetch.finals(groups))
+            self._insert(self._fetch.finals(self._groups))
+            self._groups = set()
 
     def _turn_page(self) -> None:
         """Read on until a page has something new, or until the end."""

@@ -15,6 +15,7 @@ from django.db import connection
 from django_async import clock, fetch, schedule
 from django_async.engine import Engine, Options
 from django_async.models import Group, Job
+from django_async.parents import Registration
 from django_async.walk import Walk
 from forkpool import Ended, InlinePool, StopSignals, Task, WorkerDied
 from suite import abuse, jobs
@@ -162,8 +163,8 @@ class DeadlyPool(InlinePool):
         super().__init__()
         self.deadly = True
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Task:
-        return super().submit((lambda *_: None) if self.deadly else function, *args)
+    def submit(self, function: Callable[..., Any], *args: Any, **limits: float | None) -> Task:
+        return super().submit((lambda *_: None) if self.deadly else function, *args, **limits)
 
     def wait(self, timeout: float | None = None) -> list[Ended]:
         ended = super().wait(timeout)
@@ -181,6 +182,7 @@ def pass_with_a_death() -> Pass:
         recorder.kept.summary = Engine(
             walk=Walk(reads, 64, time.monotonic),
             pool=pool,
+            parent=Registration("default"),
             using="default",
             clock=time.monotonic,
             stop=stop,

@@ -13,9 +13,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
-from django_async import schedule
+from django_async import report, schedule
 from django_async.api import schedule_many
 from django_async.models import Error, Job
+from django_async.outcomes import Executed, Failed
 from suite import abuse, jobs
 from suite.models import Note
 from suite.processes import manage
@@ -72,7 +73,14 @@ def test_with_keep_going_a_pass_goes_on_and_still_ends_with_status_1(
 
 @on_commits
 @several_writers
-def test_after_a_failure_running_jobs_finish(flush: Flush, tmp_path: Path) -> None:
+def test_after_a_failure_running_jobs_finish(
+    flush: Flush, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_lines: report.Lines, outcome: Executed | Failed) -> None:
+        if isinstance(outcome, Failed):
+            (tmp_path / "failed").touch()
+
+    monkeypatch.setattr(report.Lines, "ended", ended)
     schedule(abuse.outlast_failure, [str(tmp_path)], priority=9)
     schedule(abuse.fail_beside, [str(tmp_path)], priority=8)
     schedule(jobs.note, ["later"])

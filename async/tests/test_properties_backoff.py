@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ def histories(draw: st.DrawFn) -> History:
         crashes=draw(st.integers(0, attempts)),
         priority=draw(PRIORITIES),
         max_attempts=draw(st.none() | st.sampled_from([1, 2, attempts + 1, attempts + 2])),
+        max_crashes=draw(st.none() | st.integers(1, 4)),
         backoff=draw(BACKOFFS),
     )
 
@@ -40,17 +42,18 @@ def test_every_failure_counts_as_an_attempt_and_every_death_as_a_crash(
 
 
 @given(histories(), st.booleans())
-def test_a_job_is_discarded_when_and_only_when_its_attempts_are_used_up(
+def test_a_job_is_discarded_when_and_only_when_its_attempts_or_deaths_are_used_up(
     past: History, died: bool
 ) -> None:
     used_up = past.max_attempts is not None and past.attempts + 1 >= past.max_attempts
+    killed = died and past.max_crashes is not None and past.crashes + 1 >= past.max_crashes
 
-    assert after_failure(past, died=died).discarded == used_up
+    assert after_failure(past, died=died).discarded == (used_up or killed)
 
 
 @given(histories())
 def test_the_first_death_leaves_the_job_due_with_its_priority(past: History) -> None:
-    unharmed = History(past.attempts, 0, past.priority, past.max_attempts, past.backoff)
+    unharmed = replace(past, crashes=0, max_crashes=None)
     state = after_failure(unharmed, died=True)
 
     assert state.delay is None

@@ -90,7 +90,7 @@ def test_queries(name: str) -> None:
 def test_a_jobs_attributes() -> None:
     assert own(models.Job) == {
         *("name", "args", "kwargs", "meta", "result", "priority", "queue", "identity"),
-        *("attempts", "crashes", "group", "group_id", "errors", "ends"),
+        *("attempts", "crashes", "stamp", "group", "group_id", "errors", "ends"),
         *("added", "scheduled", "started", "executed", "cancelled", "discarded"),
         *("state", "execute", "save"),
     }
@@ -134,7 +134,8 @@ def test_the_pool() -> None:
     assert set(forkpool.__all__) == {
         *("ForkPool", "InlinePool", "Pool", "StopSignals", "Task", "Ended"),
         *("PoolError", "ForkUnavailable", "NotPicklable", "NotRunning", "PoolBusy"),
-        *("StartFailed", "TaskRaised", "WorkerDied"),
+        *("StartFailed", "TaskRaised", "WorkerDied", "TaskTimeout", "TimeLimitExceeded"),
+        *("soft_time_limit", "explain_memory_error", "tell_parent"),
     }
     for name in forkpool.__all__:
         assert getattr(forkpool, name).__module__.startswith("forkpool.")

@@ -8,10 +8,15 @@ from forkpool.errors import (
     PoolError,
     StartFailed,
     TaskRaised,
+    TaskTimeout,
+    TimeLimitExceeded,
     WorkerDied,
 )
 from forkpool.inline import InlinePool
 from forkpool.interface import Ended, Pool, Task
+from forkpool.limits import soft_time_limit
+from forkpool.memory import explain_memory_error
+from forkpool.notes import tell_parent
 from forkpool.pool import ForkPool
 from forkpool.signals import StopSignals
 
@@ -29,5 +34,10 @@ __all__ = [
     "StopSignals",
     "Task",
     "TaskRaised",
+    "TaskTimeout",
+    "TimeLimitExceeded",
     "WorkerDied",
+    "explain_memory_error",
+    "soft_time_limit",
+    "tell_parent",
 ]

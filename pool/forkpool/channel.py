@@ -7,12 +7,13 @@ parent's end never blocks: whatever a child leaves half-sent stays in a buffer h
 import pickle
 import socket
 import struct
+import threading
 from collections import deque
 from typing import Any, Self
 
 from multiprocess.reduction import ForkingPickler
 
-from forkpool.errors import NotPicklable
+from forkpool.errors import NotPicklable, describe
 
 _LENGTH = struct.Struct("!Q")
 _CHUNK = 1 << 16
@@ -31,6 +32,7 @@ class Channel:
         self._arrived: deque[bytes] = deque()
         self._incoming = bytearray()
         self._outgoing = bytearray()
+        self._turn = threading.Lock()  # a task's threads may send notes
         self.closed_by_peer = False
 
     @classmethod
@@ -58,9 +60,10 @@ class Channel:
         Raises:
             OSError: the other end is gone.
         """
-        self._outgoing += _LENGTH.pack(len(message))
-        self._outgoing += message
-        self.flush()
+        with self._turn:
+            self._outgoing += _LENGTH.pack(len(message))
+            self._outgoing += message
+            self.flush()
 
     def flush(self) -> None:
         """Go on with what send() left.
@@ -92,18 +95,21 @@ class Channel:
             self._read()
         except BlockingIOError:
             pass
-        messages = list(self._arrived)
-        self._arrived.clear()
-        return messages
+        return self._take_arrived()
 
     def rest(self) -> list[bytes]:
-        """The messages that were written completely before the other end's process ended."""
+        """All messages that the other end has written completely until now."""
         try:
             while not self.closed_by_peer:
                 self._read()
-        except BlockingIOError:  # a process that the child left behind keeps the socket open
+        except BlockingIOError:  # it lives, or a process that it left behind holds the socket open
             pass
-        return list(self._arrived)
+        return self._take_arrived()
+
+    def _take_arrived(self) -> list[bytes]:
+        messages = list(self._arrived)
+        self._arrived.clear()
+        return messages
 
     def _read(self) -> None:
         try:
@@ -159,7 +165,7 @@ def _dumps_by_dill(value: Any) -> bytes:
     try:
         return pickle.dumps(_ByDill(value), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        raise NotPicklable(f"cannot be pickled: {error!r}") from error
+        raise NotPicklable(f"cannot be pickled: {describe(error)}") from error
 
 
 def loads(message: bytes) -> Any:
@@ -170,5 +176,7 @@ def loads(message: bytes) -> Any:
     """
     try:
         return pickle.loads(message)  # noqa: S301 - comes from a process that we forked ourselves
-    except Exception as error:
-        raise NotPicklable(f"cannot be unpickled: {error!r}") from error
+    except BaseException as error:
+        # The object's own code may raise what it likes, a SystemExit too. The parent holds off its
+        # signals while it reads, so that no KeyboardInterrupt is among them.
+        raise NotPicklable(f"cannot be unpickled: {describe(error)}") from error

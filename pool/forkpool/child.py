@@ -1,8 +1,9 @@
 """The child's whole life: begin, initialise, then receive, run and report until it is told to go.
 
 It sends to the parent, pickled: ``("ready",)`` or ``("failed", text)`` once; then for each task
-``("returned", value)`` or ``("raised", repr, traceback, pickled exception or None)``. From the
-parent it receives ``(function, args)``, and an empty message to go.
+``("returned", value)`` or ``("raised", repr, traceback, pickled exception or None)``, before it
+``("worn",)`` if it wants to be replaced; and ``("note", pickled note)`` at any time. From the
+parent it receives ``(function, args, soft time limit)``, and an empty message to go.
 """
 
 import ctypes
@@ -16,10 +17,30 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from forkpool import notes
 from forkpool.channel import Channel, dumps, loads
+from forkpool.errors import NotPicklable, describe
+from forkpool.limits import disarm, forget, soft_time_limit
+from forkpool.memory import explain_memory_error, limit_memory, resident
+from forkpool.signals import StopSignals
 
 GO = b""
 _PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for every child of a pool.
+
+    Attributes:
+        initializer: called before the first task.
+        memory_limit: of its address space, in bytes.
+        max_memory: resident bytes, above which it wants to be replaced.
+    """
+
+    initializer: Callable[[], object] | None = None
+    memory_limit: int | None = None
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +49,23 @@ class Birth:
 
     Attributes:
         parent: the parent's process id.
-        inherited: closes one of the parent's descriptors each: the child has copies of them all.
-        initializer: called before the first task.
+        inherited: closes the parent's descriptors: the child has copies of them all.
         collects: whether the garbage collector is to be on.
     """
 
     channel: Channel
     parent: int
     inherited: Iterable[Callable[[], None]]
-    initializer: Callable[[], object] | None
+    terms: Terms
     collects: bool
 
 
 def live(birth: Birth) -> None:
     """Be a worker. To return from here is to exit, the ordinary way of a Process."""
     begin(birth)
-    initialise(birth)
+    initialise(birth.channel, birth.terms)
     birth.channel.send(dumps(("ready",)))
-    work(birth.channel)
+    work(birth.channel, birth.terms.max_memory)
 
 
 def begin(birth: Birth) -> None:
@@ -57,10 +77,12 @@ def begin(birth: Birth) -> None:
     gc.freeze()
     if birth.collects:
         gc.enable()
-    for close in birth.inherited:
+    for close in [*birth.inherited, StopSignals.close_all]:
         close()
+    forget()
     reset_signals()
     reseed()
+    notes.connect(birth.channel)
 
 
 def tie_to(parent: int) -> None:
@@ -78,7 +100,8 @@ def reset_signals() -> None:
         if callable(signal.getsignal(signum)):
             signal.signal(signum, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for signum in (signal.SIGTERM, signal.SIGCHLD):  # even if the parent ignores them
+        signal.signal(signum, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
@@ -88,17 +111,20 @@ def reseed() -> None:
         numbers.seed()
 
 
-def initialise(birth: Birth) -> None:
-    """Call the initializer; if it raises, tell the parent why, and exit."""
+def initialise(channel: Channel, terms: Terms) -> None:
+    """Get ready for tasks; if that raises, tell the parent why, and exit."""
     try:
-        if birth.initializer:
-            birth.initializer()
+        if terms.memory_limit is not None:
+            limit_memory(terms.memory_limit)
+        if terms.initializer:
+            terms.initializer()
     except BaseException as error:
-        birth.channel.send(dumps(("failed", format_error(error))))
+        explain_memory_error(error)
+        channel.send(dumps(("failed", format_error(error))))
         raise SystemExit(1) from error
 
 
-def work(channel: Channel) -> None:
+def work(channel: Channel, max_memory: int | None) -> None:
     """Receive, run, report."""
     me = os.getpid()
     try:
@@ -106,6 +132,9 @@ def work(channel: Channel) -> None:
             report = run(message)
             if os.getpid() != me:  # the task forked, and this is the copy that came back from it
                 os._exit(1)
+            disarm()
+            if max_memory is not None and resident() - len(report) > max_memory:
+                channel.send(dumps(("worn",)))
             channel.send(report)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone
@@ -114,18 +143,13 @@ def work(channel: Channel) -> None:
 def run(message: bytes) -> bytes:
     """Run a task, and pickle how it ended."""
     try:
-        function, args = loads(message)
-        return dumps(("returned", function(*args)))
+        function, args, limit = loads(message)
+        with soft_time_limit(limit):
+            value = function(*args)
+        return dumps(("returned", value))
     except BaseException as error:  # noqa: BLE001 - whatever a task raises is its own failure
+        explain_memory_error(error)
         return dumps(("raised", describe(error), format_error(error), pickled(error)))
-
-
-def describe(error: BaseException) -> str:
-    """``repr(error)``, also of an exception that cannot even say that."""
-    try:
-        return repr(error)
-    except BaseException:  # noqa: BLE001 - it is code of the task's author
-        return f"<{type(error).__qualname__}, whose repr() raises>"
 
 
 def format_error(error: BaseException) -> str:
@@ -139,7 +163,7 @@ def pickled(error: BaseException) -> bytes | None:
     try:
         data = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
         pickle.loads(data)  # noqa: S301 - our own, of this moment
-    except Exception:  # noqa: BLE001 - the exception's own code, once more
+    except BaseException:  # noqa: BLE001 - the exception's own code, once more
         return None
     return data
 
@@ -147,6 +171,6 @@ def pickled(error: BaseException) -> bytes | None:
 def unpickled(data: bytes | None) -> Any:
     """The exception of pickled(), in the parent; None if it cannot be rebuilt there."""
     try:
-        return data and pickle.loads(data)  # noqa: S301 - from a child of ours
-    except Exception:  # noqa: BLE001 - its text and traceback are there all the same
+        return data and loads(data)
+    except NotPicklable:  # its text and traceback are there all the same
         return None

@@ -11,12 +11,17 @@
     ├── StartFailed          wait(): children end before they are ready
     ├── TaskRaised           Ended.error: the function raised
     └── WorkerDied           Ended.error: the process ended with the task in its hands
+        └── TimeLimitExceeded    it was ended, since the task took too long
+
+    BaseException
+    └── TaskTimeout          raised in a task that takes too long
 
 The docstring of a class is its default message.
 """
 
 import inspect
 import signal
+from typing import Any
 
 
 class PoolError(Exception):
@@ -75,19 +80,62 @@ class WorkerDied(PoolError):
         pid: of the process that ended.
         exitcode: as of a Process: the exit status, or minus the signal's number; None where
             somebody else collected it (a SIGCHLD that is ignored, a stray ``os.wait()``).
+        note: the latest one that the process has sent with tell_parent(); else None.
     """
 
-    def __init__(self, pid: int, exitcode: int | None) -> None:
+    def __init__(self, pid: int, exitcode: int | None, note: Any = None) -> None:
         super().__init__()
-        self.args = pid, exitcode
+        self.args = pid, exitcode, note
         self.pid = pid
         self.exitcode = exitcode
+        self.note = note
 
     def __str__(self) -> str:
         end = f"worker {self.pid} {describe_exit(self.exitcode)}"
         if self.exitcode is not None and self.exitcode < 0:
             return end
         return f"{end} while it held a task"
+
+
+class TimeLimitExceeded(WorkerDied):
+    """The worker's process was ended, because its task ran longer than its `time_limit`.
+
+    Attributes:
+        limit: in seconds.
+    """
+
+    def __init__(self, pid: int, exitcode: int | None, limit: float, note: Any = None) -> None:
+        super().__init__(pid, exitcode, note)
+        self.args = pid, exitcode, limit, note
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, at the task's time limit of {self.limit:g} s"
+
+
+class TaskTimeout(BaseException):
+    """The task took longer than its soft time limit.
+
+    No Exception, so that ``except Exception`` in a task does not swallow it.
+
+    Attributes:
+        limit: in seconds.
+    """
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"the task took longer than its soft time limit of {self.limit:g} s"
+
+
+def describe(error: BaseException) -> str:
+    """``repr(error)``, also of an exception that cannot even say that."""
+    try:
+        return repr(error)
+    except BaseException:  # noqa: BLE001 - it is code of its author
+        return f"<{type(error).__qualname__}, whose repr() raises>"
 
 
 def describe_exit(exitcode: int | None) -> str:

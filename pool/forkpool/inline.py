@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from forkpool.child import describe, format_error
-from forkpool.errors import NotRunning, PoolBusy, TaskRaised
+from forkpool.child import format_error
+from forkpool.errors import NotRunning, PoolBusy, TaskRaised, describe
 from forkpool.interface import Ended, Pool, Task
+from forkpool.limits import soft_time_limit
+from forkpool.memory import explain_memory_error
 
 
 class InlinePool(Pool):
     """Runs each task in this process, within submit(); the next wait() tells how it ended.
+
+    A soft time limit is kept, in the main thread; a `time_limit` is not, since the process that
+    would have to be ended is this one.
 
     Args:
         wakeup: a descriptor that wait() watches while it has nothing to return. Without one there
@@ -40,12 +45,18 @@ class InlinePool(Pool):
     def start(self) -> None:
         self._running = True
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Task:
+    def submit(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+    ) -> Task:
         self._check_running()
         if self._ended:
             raise PoolBusy
-        self._handed_out += 1
-        task = Task(self._handed_out, function, args)
+        task = Task(self._handed_out + 1, function, args, time_limit, soft_time_limit)
+        self._handed_out = task.number
         self._ended.append(_run(task))
         return task
 
@@ -81,8 +92,10 @@ class InlinePool(Pool):
 
 def _run(task: Task) -> Ended:
     try:
-        value = task.function(*task.args)
+        with soft_time_limit(task.soft_time_limit):
+            value = task.function(*task.args)
     except BaseException as error:  # noqa: BLE001 - whatever a task raises is its own failure
+        explain_memory_error(error)
         raised = TaskRaised(describe(error), format_error(error), error)
         return Ended(task, os.getpid(), error=raised)
     return Ended(task, os.getpid(), value)

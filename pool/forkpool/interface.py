@@ -14,11 +14,20 @@ class Task:
 
     Attributes:
         number: the place of the hand-out in the pool's sequence, from 1.
+        time_limit: seconds after which its process is ended; None is no limit.
+        soft_time_limit: seconds after which TaskTimeout is raised in it; None is no limit.
     """
 
     number: int
     function: Callable[..., Any]
     args: tuple[Any, ...]
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        for limit in (self.time_limit, self.soft_time_limit):
+            if limit is not None and limit <= 0:
+                raise ValueError(f"a time limit is more than nothing, and not {limit} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +76,23 @@ class Pool(Protocol):
         """
         ...
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Task:
+    def submit(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+    ) -> Task:
         """Hand a call to an idle worker, at once.
 
+        Args:
+            soft_time_limit: in seconds, after which TaskTimeout is raised inside the function.
+            time_limit: in seconds from now, after which the worker's process is ended, so that the
+                task ends with TimeLimitExceeded. It cannot be kept by a pool whose tasks run in
+                the calling process.
+
         Raises:
+            ValueError: a limit is not greater than 0.
             PoolBusy: no worker is idle.
             NotPicklable: the function or its arguments cannot be sent to the worker.
             NotRunning: before start() or after the end.

@@ -20,18 +20,23 @@ pidfd, since the socket may be held open by a process that a task has left behin
 import atexit
 import os
 import selectors
-import time
+import signal
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from forkpool.channel import dumps
-from forkpool.errors import ForkUnavailable, NotRunning, PoolBusy, StartFailed, describe_exit
+from forkpool.child import Terms
+from forkpool.clock import deadline_in, left
+from forkpool.errors import ForkUnavailable, NotRunning, PoolBusy, describe, describe_exit
 from forkpool.interface import Ended, Pool, Task
-from forkpool.worker import Worker, signals_blocked
+from forkpool.signals import blocked
+from forkpool.starts import Starts
+from forkpool.worker import Worker
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-_STARTS = 3  # failures in a row, after which there is no point in forking again
+_pools: "weakref.WeakSet[ForkPool]" = weakref.WeakSet()  # whose descriptors each child inherits
 
 
 class ForkPool(Pool):
@@ -46,6 +51,11 @@ class ForkPool(Pool):
         initializer: called in each child before it takes tasks.
         before_fork: called in the parent before every fork, at the start and at each refill.
         max_tasks_per_child: after so many tasks a child is replaced by a fresh one; None is never.
+        max_memory_per_child: a child that occupies more bytes after a task is replaced.
+        memory_limit: of the address space of a child, in bytes: what its tasks try to allocate
+            beyond it raises a MemoryError.
+        grace: seconds between a SIGTERM at the end of a task's time_limit and the SIGKILL.
+        start_timeout: seconds that a child has until it is ready.
         wakeup: a descriptor that wait() watches as well; it stays open as long as the pool.
     """
 
@@ -56,15 +66,21 @@ class ForkPool(Pool):
         initializer: Callable[[], object] | None = None,
         before_fork: Callable[[], object] | None = None,
         max_tasks_per_child: int | None = None,
+        max_memory_per_child: int | None = None,
+        memory_limit: int | None = None,
+        grace: float = 5.0,
+        start_timeout: float = 60.0,
         wakeup: int | None = None,
     ) -> None:
-        if workers < 1:
-            raise ValueError(f"a pool needs at least one worker, not {workers}")
-        if max_tasks_per_child is not None and max_tasks_per_child < 1:
-            raise ValueError(f"a child runs at least one task, not {max_tasks_per_child}")
-        self._initializer = initializer
+        _check("number of workers", workers)
+        _check("number of tasks per child", max_tasks_per_child)
+        _check("number of bytes per child", max_memory_per_child)
+        _check("memory limit", memory_limit)
+        self._terms = Terms(initializer, memory_limit, max_memory_per_child)
         self._before_fork = before_fork
         self._max_tasks = max_tasks_per_child
+        self._grace = grace
+        self._start_timeout = start_timeout
         self._wakeup = wakeup
         self._owner: int | None = None  # process that started the pool
         self._closed = False
@@ -73,11 +89,11 @@ class ForkPool(Pool):
         self._idle: list[Worker] = []
         self._dead: list[Worker] = []
         self._missing = workers
-        self._failed_starts = 0  # since a worker was ready
-        self._complaint = ""
+        self._starts = Starts()
         self._handed_out = 0
         self._ended: list[Ended] = []
         self._news = False  # something else that wait() returns for
+        _pools.add(self)
 
     @property
     def idle(self) -> int:
@@ -104,19 +120,27 @@ class ForkPool(Pool):
         # Python waits for its children when it exits: a forgotten pool would keep it for ever.
         atexit.register(self._kill_at_exit)
         try:
-            self._refill()
+            while self._missing:
+                self._prepare()
+                self._fork()
         except BaseException:
             self.kill()
             raise
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Task:
+    def submit(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+    ) -> Task:
         self._check_running()
         if not self._idle:
             raise PoolBusy
-        message = dumps((function, args))
+        task = Task(self._handed_out + 1, function, args, time_limit, soft_time_limit)
+        message = dumps((function, args, soft_time_limit))
         while self._idle:
             worker = self._idle.pop()  # the last one to rest: its caches are warm
-            task = Task(self._handed_out + 1, function, args)
             if worker.hand(task, message):
                 self._handed_out = task.number
                 if worker.channel.unsent:
@@ -128,25 +152,25 @@ class ForkPool(Pool):
 
     def wait(self, timeout: float | None = None) -> list[Ended]:
         self._check_running()
-        deadline = _deadline(timeout)
+        deadline = deadline_in(timeout)
         self._news = False
         while not (self._ended or self._news):
             self._refill()
-            self._attend(_left(deadline))
-            if _left(deadline) == 0:
+            self._attend(deadline)
+            if left(deadline) == 0:
                 break
         return self._take_ended()
 
     def shutdown(self, timeout: float | None = None) -> list[Ended]:
-        deadline = _deadline(timeout)
+        deadline = deadline_in(timeout)
         if self._workers and self._wakeup is not None:
             self._selector.unregister(self._wakeup)
         self._closed = True
         try:
             for worker in self._workers:
                 self._assign(worker)
-            while self._workers and _left(deadline) != 0:
-                self._attend(_left(deadline))
+            while self._workers and left(deadline) != 0:
+                self._attend(deadline)
         finally:
             ended = self.kill()
         return ended
@@ -158,6 +182,7 @@ class ForkPool(Pool):
         while self._workers:
             self._bury(self._workers[0])
         self._selector.close()
+        _pools.discard(self)
         atexit.unregister(self._kill_at_exit)
         return self._take_ended()
 
@@ -174,31 +199,59 @@ class ForkPool(Pool):
         return ended
 
     def _refill(self) -> None:
-        while self._missing:
-            if self._failed_starts >= _STARTS:
-                raise StartFailed(
-                    f"{_STARTS} workers in a row ended before they were ready: {self._complaint}"
-                )
-            if self._before_fork:
-                self._before_fork()
-            self._fork()
+        if self._missing:
+            self._starts.check()
+        while self._missing and not self._starts.paused:
+            self._prepare()
+            try:
+                self._fork()
+            except OSError as error:  # no process or no descriptor is to be had
+                self._starts.note_failure(self._starts.failed, describe(error))
+
+    def _prepare(self) -> None:
+        if self._before_fork:
+            self._before_fork()
 
     def _fork(self) -> None:
-        inherited = [self._selector.close, *(worker.disown for worker in self._workers)]
-        with signals_blocked():  # so that no handler raises before the worker is in the books
-            worker = Worker(self._initializer, inherited)
+        inherited = [pool._disown for pool in _pools]
+        with blocked(signal.valid_signals()):  # until they are reset in the child, and booked here
+            worker = Worker(self._terms, inherited, self._start_timeout, self._starts.failed)
             self._workers.append(worker)
             self._missing -= 1
             self._selector.register(worker.channel, _READ, partial(self._converse, worker))
             self._selector.register(worker.death, _READ, partial(self._note_death, worker))
 
-    def _attend(self, timeout: float | None) -> None:
+    def _disown(self) -> None:
+        """In a child of this pool or of another one: close what it inherited."""
+        self._selector.close()
+        for worker in self._workers:
+            worker.disown()
+
+    def _attend(self, deadline: float | None) -> None:
         """Act on what one look at all descriptors brings."""
         self._dead.clear()  # an exception from a signal's handler may have left some: seen again
-        for key, events in self._selector.select(timeout):
-            key.data(events)
-        while self._dead:  # last, since the same look may have brought their last words
-            self._bury(self._dead.pop())
+        looks = self._selector.select(left(self._due(deadline)))
+        with blocked():  # what is read must get into the books, whatever the caller's handlers do
+            for key, events in looks:
+                key.data(events)
+            while self._dead:  # last, since the same look may have brought their last words
+                self._bury(self._dead.pop())
+            self._press()
+
+    def _due(self, deadline: float | None) -> float | None:
+        """When there is something to do though no descriptor says so."""
+        due = [deadline, *(worker.deadline for worker in self._workers)]
+        if self._missing and not self._closed:
+            due.append(self._starts.due)
+        return min((moment for moment in due if moment is not None), default=None)
+
+    def _press(self) -> None:
+        """See to those that are late, unless what they have said by now makes up for it."""
+        for worker in self._workers:
+            if worker.late:
+                self._hear(worker, worker.channel.rest())
+            if worker.late:
+                worker.press(self._grace)
 
     def _note_wakeup(self, _events: int) -> None:
         self._news = True
@@ -208,15 +261,18 @@ class ForkPool(Pool):
 
     def _converse(self, worker: Worker, events: int) -> None:
         """Send what a worker has not taken in yet, and hear what it says."""
-        for message in worker.channel.arrived():
-            if end := worker.hear(message):
-                self._ended.append(end)
-            self._assign(worker)
+        self._hear(worker, worker.channel.arrived())
         if worker.channel.closed_by_peer:
             self._selector.unregister(worker.channel)
             self._retire(worker)
         elif events & _WRITE and worker.flushed():
             self._selector.modify(worker.channel, _READ, partial(self._converse, worker))
+
+    def _hear(self, worker: Worker, messages: list[bytes]) -> None:
+        for message in messages:
+            if end := worker.hear(message):
+                self._ended.append(end)
+            self._assign(worker)
 
     def _assign(self, worker: Worker) -> None:
         """What a worker does next: it goes on, it goes, or it takes tasks."""
@@ -225,11 +281,11 @@ class ForkPool(Pool):
         if self._closed:
             self._retire(worker)
             worker.dismiss()
-        elif worker.finished == self._max_tasks:
+        elif worker.overdue or worker.worn or worker.finished == self._max_tasks:
             self._missing += 1
             worker.dismiss()
-        elif worker.ready:
-            self._failed_starts = 0
+        elif worker.ready and worker not in self._idle:
+            self._starts.note_success()
             self._news = True
             self._idle.append(worker)
 
@@ -250,14 +306,10 @@ class ForkPool(Pool):
         ended, exitcode = worker.bury()
         self._ended += ended
         if not (worker.ready or worker.leaving):
-            self._failed_starts += 1
-            self._complaint = worker.complaint or describe_exit(exitcode)
+            complaint = worker.complaint or describe_exit(exitcode)
+            self._starts.note_failure(worker.attempt, complaint)
 
 
-def _deadline(timeout: float | None) -> float | None:
-    return None if timeout is None else time.monotonic() + timeout
-
-
-def _left(deadline: float | None) -> float | None:
-    """Seconds until then; not less than zero."""
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
+def _check(what: str, number: int | None) -> None:
+    if number is not None and number < 1:
+        raise ValueError(f"the {what} must be at least one, not {number}")

@@ -5,12 +5,14 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import multiprocess.util  # its exit handler waits for children: it must exist before the pool's
 
 from forkpool import child
 from forkpool.channel import Channel, loads
-from forkpool.errors import NotPicklable, PoolError, TaskRaised, WorkerDied
+from forkpool.clock import deadline_in, left
+from forkpool.errors import NotPicklable, PoolError, TaskRaised, TimeLimitExceeded, WorkerDied
 from forkpool.interface import Ended, Task
 
 
@@ -20,24 +22,32 @@ class Worker:
     Attributes:
         pid: its process id, and the id of its process group.
         death: a descriptor that is readable when the process has ended.
+        attempt: which attempt in a row to start workers it belongs to.
         task: what it holds at the moment.
         finished: number of tasks that it has reported.
         ready: whether it has been initialised.
+        deadline: when press() is to be called, on the monotonic clock: while it starts and while
+            its task has a limit.
+        overdue: whether it was asked to end, since its task took too long.
+        worn: whether it occupies more memory than it should.
         leaving: whether it was told to go.
-        complaint: why it could not be initialised, if it said so.
+        complaint: why it could not be initialised, if that is known.
+        note: the latest one that it sent.
     """
 
     def __init__(
         self,
-        initializer: Callable[[], object] | None,
+        terms: child.Terms,
         inherited: Iterable[Callable[[], None]],
+        start_timeout: float,
+        attempt: int,
     ) -> None:
         self.channel, theirs = Channel.pair()
         birth = child.Birth(
             channel=theirs,
             parent=os.getpid(),
             inherited=[self.channel.close, *inherited],
-            initializer=initializer,
+            terms=terms,
             collects=gc.isenabled(),
         )
         try:
@@ -49,11 +59,17 @@ class Worker:
             theirs.close()
         self.pid: int = self._process.pid
         self.death = self._watch_death()
+        self.attempt = attempt
         self.task: Task | None = None
         self.finished = 0
         self.ready = False
+        self._start_timeout = start_timeout
+        self.deadline = deadline_in(start_timeout)
+        self.overdue = False
+        self.worn = False
         self.leaving = False
         self.complaint: str | None = None
+        self.note: Any = None
 
     def _watch_death(self) -> int:
         """A pidfd where there is one.
@@ -73,6 +89,7 @@ class Worker:
         except OSError:
             return False
         self.task = task
+        self.deadline = deadline_in(task.time_limit)
         return True
 
     def dismiss(self) -> None:
@@ -93,8 +110,13 @@ class Worker:
             match loads(message):
                 case ("ready",):
                     self.ready = True
+                    self.deadline = None
                 case ("failed", text):
                     self.complaint = text
+                case ("worn",):
+                    self.worn = True
+                case ("note", pickled):
+                    self.note = _read(pickled)
                 case ("returned", value):
                     return self._end(value=value)
                 case ("raised", exception, trace, pickled):
@@ -108,8 +130,25 @@ class Worker:
         task, self.task = self.task, None
         if task is None:  # not an answer to anything
             return None
+        self.deadline = None
         self.finished += 1
         return Ended(task, self.pid, value, error)
+
+    @property
+    def late(self) -> bool:
+        """Whether its deadline has passed."""
+        return left(self.deadline) == 0
+
+    def press(self, grace: float) -> None:
+        """Its deadline has passed: ask it to end, and next time make it."""
+        if self.ready and not self.overdue:
+            self.overdue = True
+            self.deadline = deadline_in(grace)
+            self._process.terminate()
+            return
+        self.complaint = self.complaint or f"was not ready within {self._start_timeout:g} s"
+        self.deadline = None
+        self.kill()
 
     def kill(self) -> None:
         """SIGKILL to its process group, so that what the task started ends with it."""
@@ -122,10 +161,15 @@ class Worker:
         self._process.join()
         exitcode = self._process.exitcode
         ended = [end for message in self.channel.rest() if (end := self.hear(message))]
-        if death := self._end(error=WorkerDied(self.pid, exitcode)):
+        if self.task and (death := self._end(error=self._death(self.task, exitcode))):
             ended.append(death)
         self._close()
         return ended, exitcode
+
+    def _death(self, task: Task, exitcode: int | None) -> WorkerDied:
+        if self.overdue and task.time_limit is not None:
+            return TimeLimitExceeded(self.pid, exitcode, task.time_limit, self.note)
+        return WorkerDied(self.pid, exitcode, self.note)
 
     def _close(self) -> None:
         self.channel.close()
@@ -137,8 +181,18 @@ class Worker:
     def disown(self) -> None:
         """Close the descriptors, in a sibling that inherited copies of them."""
         self.channel.close()
-        for descriptor in {self.death, self._process.sentinel}:
+        # Beside the sentinel a Process has a pipe that tells the child of its parent's end. It is
+        # known to the finalizer alone, which refuses to do its work in another process.
+        pipes = getattr(self._process._popen.finalizer, "_args", ())
+        for descriptor in {self.death, self._process.sentinel, *pipes}:
             os.close(descriptor)
+
+
+def _read(note: bytes) -> Any:
+    try:
+        return loads(note)
+    except NotPicklable as error:
+        return error
 
 
 def fork(birth: child.Birth) -> "multiprocess.process.BaseProcess":
@@ -151,16 +205,6 @@ def fork(birth: child.Birth) -> "multiprocess.process.BaseProcess":
     with suppress(OSError):  # the child does so as well: now it is true for both, whoever is first
         os.setpgid(process.pid, process.pid)
     return process
-
-
-@contextmanager
-def signals_blocked() -> Iterator[None]:
-    """Keep handlers of the parent from running in a child that has not reset them yet."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

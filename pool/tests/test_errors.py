@@ -6,7 +6,16 @@ import signal
 import pytest
 
 import forkpool
-from forkpool import ForkUnavailable, NotRunning, PoolError, TaskRaised, WorkerDied, errors
+from forkpool import (
+    ForkUnavailable,
+    NotRunning,
+    PoolError,
+    TaskRaised,
+    TaskTimeout,
+    TimeLimitExceeded,
+    WorkerDied,
+    errors,
+)
 
 
 def test_the_docstring_is_the_default_message() -> None:
@@ -15,17 +24,30 @@ def test_the_docstring_is_the_default_message() -> None:
 
 
 def test_each_error_stands_in_the_tree() -> None:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    assert len(kinds) == 8
+    kinds = [kind for kind in vars(errors).values() if hasattr(kind, "__traceback__")]
+    assert len(kinds) == 10
     for kind in kinds:
-        assert issubclass(kind, PoolError)
+        assert issubclass(kind, PoolError) is (kind is not TaskTimeout)
         assert kind.__name__ in (errors.__doc__ or "")
 
 
+def test_a_timeout_is_no_exception_that_a_task_would_swallow() -> None:
+    assert not issubclass(TaskTimeout, Exception)
+    assert TaskTimeout(1.5).limit == 1.5
+    assert str(TaskTimeout(1.5)) == "the task took longer than its soft time limit of 1.5 s"
+
+
 @pytest.mark.parametrize(
-    "error", [WorkerDied(4711, -9), TaskRaised("E()", "trace", None), NotRunning()]
+    "error",
+    [
+        WorkerDied(4711, -9, {"session": 1}),
+        TimeLimitExceeded(4711, -15, 2.5, note="session 1"),
+        TaskRaised("E()", "trace", None),
+        TaskTimeout(0.5),
+        NotRunning(),
+    ],
 )
-def test_errors_survive_pickling(error: PoolError) -> None:
+def test_errors_survive_pickling(error: BaseException) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
 
@@ -43,6 +65,12 @@ def test_a_death_in_words(exitcode: int | None, words: str) -> None:
     assert str(WorkerDied(4711, exitcode)) == words
 
 
+def test_the_end_at_a_time_limit_in_words() -> None:
+    error = TimeLimitExceeded(4711, -signal.SIGKILL, 60)
+    words = "worker 4711 was killed by SIGKILL, at the task's time limit of 60 s"
+    assert (str(error), error.limit, error.note) == (words, 60, None)
+
+
 def test_the_exported_names() -> None:
     assert forkpool.__all__ == [
         "Ended",
@@ -58,6 +86,11 @@ def test_the_exported_names() -> None:
         "StopSignals",
         "Task",
         "TaskRaised",
+        "TaskTimeout",
+        "TimeLimitExceeded",
         "WorkerDied",
+        "explain_memory_error",
+        "soft_time_limit",
+        "tell_parent",
     ]
     assert all(hasattr(forkpool, name) for name in forkpool.__all__)

@@ -14,6 +14,7 @@ from forkpool import (
     ForkUnavailable,
     NotRunning,
     StartFailed,
+    starts,
 )
 
 FOREVER = 100_000.0  # seconds
@@ -55,7 +56,13 @@ def test_before_fork_runs_in_the_parent_and_no_thread_exists(waiting: Any) -> No
     assert forks == [(os.getpid(), 1)] * 3
 
 
-def test_a_failing_initializer_is_tried_three_times_and_quoted(tmp_path: Path) -> None:
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starts, "_PAUSE", 0.001)
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_a_failing_initializer_is_tried_five_times_and_quoted(tmp_path: Path) -> None:
     def initializer() -> None:
         (tmp_path / str(os.getpid())).touch()
         raise ValueError("no database today")
@@ -63,12 +70,13 @@ def test_a_failing_initializer_is_tried_three_times_and_quoted(tmp_path: Path) -
     with ForkPool(1, initializer=initializer) as pool:
         with pytest.raises(StartFailed, match="ValueError: no database today"):
             pool.wait(60)
-        assert len(list(tmp_path.iterdir())) == 3
+        assert len(list(tmp_path.iterdir())) == 5
         with pytest.raises(StartFailed):  # it does not get better
             pool.wait(0)
         assert pool.shutdown() == []
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_a_death_before_the_child_is_ready_is_told_by_its_exit_code() -> None:
     with (
         ForkPool(2, initializer=lambda: leave(7)) as pool,
@@ -87,6 +95,7 @@ def test_a_start_that_fails_at_first_is_tried_again(waiting: Any, tmp_path: Path
         assert waiting.run(pool, send_back, 1).value == 1
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_starts_that_fail_later_do_not_lose_what_still_runs(
     waiting: Any, gate: Any, tmp_path: Path
 ) -> None:

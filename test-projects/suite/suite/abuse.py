@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import json
 import math
 import os
 import signal
@@ -17,9 +18,11 @@ from django.db import DatabaseError, IntegrityError, connection, connections, tr
 from django.utils import timezone
 
 from django_async import current, schedule
-from django_async.models import Error, Job
+from django_async.models import Job, Parent
+from django_async.store import SUSPECTED
 from suite.jobs import note
 from suite.models import Account, Entry, Note
+from suite.together import elsewhere
 
 DEADLINE = 30.0
 """Seconds that a job waits for an event."""
@@ -289,9 +292,9 @@ def touch(path: str) -> None:
 
 
 def outlast_failure(directory: str) -> None:
-    """Show that this runs, and end when the failure of another job has been recorded."""
+    """Show that this runs, and end when the parent has been told of the failure of another job."""
     touch(str(Path(directory) / "runs"))
-    _wait_until(Error.objects.exists)
+    _wait_until((Path(directory) / "failed").exists)
     note("outlasted")
 
 
@@ -412,3 +415,27 @@ def big(text: str) -> int:
 
 def return_text(length: int) -> str:
     return "x" * length
+
+
+def kill_everybody() -> None:
+    """Have an effect, and end the parent and all of its workers, which die with it."""
+    note("nobody will know")
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(DEADLINE)
+
+
+def count_suspects() -> int:
+    """How many suspects are being attempted, this job included if it is one."""
+    return elsewhere(Job.objects.exclude(stamp=None).exclude(stamp=SUSPECTED).count)
+
+
+def read_stamp_elsewhere() -> str | None:
+    """This job's stamp, as everybody else sees it."""
+    job = current.current()
+    assert job is not None
+    return elsewhere(lambda: Job.objects.values_list("stamp", flat=True).get(pk=job.id))
+
+
+def read_batches() -> list[Any]:
+    """What the parents that run have in hand."""
+    return [json.loads(batch) for batch in Parent.objects.values_list("batch", flat=True)]

@@ -73,6 +73,7 @@ def schema() -> dict[str, Any]:
                 "constraints": _constraints(cursor, model._meta.db_table),
             }
             for model in apps.get_app_config("async").get_models()
+            if model._meta.db_table in connection.introspection.table_names(cursor)
         }
 
 

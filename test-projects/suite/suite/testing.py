@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from django.db import connections
 from hypothesis import HealthCheck, settings
 
-from django_async import conf, fetch
+from django_async import conf, fetch, worker
 from django_async.engine import Engine, Options, Summary
-from django_async.forking import begin_worker, close_connections
+from django_async.forking import close_connections
 from django_async.hints import Hint
 from django_async.outcomes import Executed, Failed
+from django_async.parents import Registration
+from django_async.runner import run_job
 from django_async.walk import Walk
 from forkpool import ForkPool, InlinePool, StopSignals
 
@@ -81,10 +83,12 @@ def run_pass(
         recorder.kept.summary = Engine(
             walk=Walk(reads, conf.current().batch_size, time.monotonic),
             pool=pool,
+            parent=Registration(using, workers or 1),
             using=using,
             clock=time.monotonic,
             stop=stop,
             report=recorder,
+            attempt=worker.attempt if workers else run_job,
             options=Options(limit, keep_going, one_writer),
         ).run()
     return recorder.kept
@@ -93,4 +97,4 @@ def run_pass(
 def _pool(workers: int) -> InlinePool | ForkPool:
     if not workers:
         return InlinePool()
-    return ForkPool(workers, initializer=begin_worker, before_fork=close_connections)
+    return ForkPool(workers, initializer=worker.begin, before_fork=close_connections)

@@ -12,14 +12,17 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from django_async import conf, errors, fetch, report, runner
-from django_async.engine import Engine, Options, Summary
-from django_async.forking import begin_worker, close_connections
+from django_async import conf, errors, fetch, report, runner, sessions, worker
+from django_async.engine import LONGEST_STATEMENT, Engine, Options, Summary
+from django_async.forking import close_connections
+from django_async.parents import Registration
 from django_async.walk import Walk
 from forkpool import ForkPool, ForkUnavailable, InlinePool, Pool, PoolError, StopSignals
 
 GOODBYE = 2.0
 """Seconds for workers without a job to end by themselves."""
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 COUNT_AT_MOST = 100_000
 """Jobs that are counted to give the progress bar an end."""
@@ -27,6 +30,7 @@ COUNT_AT_MOST = 100_000
 
 class Command(BaseCommand):
     help = "Executes the jobs that are due now, in order, in a single pass."
+    _engine: Engine | None = None
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
@@ -57,13 +61,24 @@ class Command(BaseCommand):
             metavar="N",
             help="replace a worker process after N jobs; 1 is a fresh fork for each job",
         )
+        add(
+            "--max-memory-per-worker",
+            type=_size,
+            metavar="SIZE",
+            help="replace a worker process that occupies more memory after a job (200M, 1G)",
+        )
+        add(
+            "--memory-limit",
+            type=_size,
+            metavar="SIZE",
+            help="fail a job with a MemoryError if its process would need more address space",
+        )
 
     def handle(self, **options: Any) -> None:
         using = self._database(options["database"])
         _refuse_impossible(using, options["workers"])
         with ExitStack() as stack:
-            on_second = _raise_stop if not options["workers"] else None
-            stop = stack.enter_context(StopSignals(on_second=on_second))
+            stop = stack.enter_context(StopSignals(on_second=self._interrupt))
             try:
                 summary = self._run(stack, stop, using, options)
             except errors.StopNow:
@@ -75,6 +90,8 @@ class Command(BaseCommand):
     def _run(
         self, stack: ExitStack, stop: StopSignals, using: str, options: dict[str, Any]
     ) -> Summary:
+        if options["workers"]:
+            stack.enter_context(sessions.bounded_reads(connections[using], LONGEST_STATEMENT))
         pool = stack.enter_context(_pool(options, stop))
         chosen = fetch.Selection(
             options["filter"], tuple(options["queue"]), options["which"], options["outof"]
@@ -83,20 +100,29 @@ class Command(BaseCommand):
         shown = self._reporter(reads, options["verbosity"])
         stack.callback(shown.close)
         one_writer = 1 if connections[using].vendor == "sqlite" else None
-        engine = Engine(
+        self._engine = Engine(
             walk=Walk(reads, conf.current().batch_size, time.monotonic),
             pool=pool,
+            parent=Registration(using, options["workers"] or 1),
             using=using,
             clock=time.monotonic,
             stop=stop,
             report=shown,
+            attempt=worker.attempt if options["workers"] else runner.run_job,
             options=Options(options["jobs"], options["keep_going"], one_writer),
         )
         try:
-            return engine.run()
+            return self._engine.run()
         finally:
             # Nothing runs any more: what does not go now is kept by a thread that a job has left.
             pool.shutdown(timeout=GOODBYE)
+
+    def _interrupt(self, _signum: int) -> None:
+        """At a second signal: out of the job that runs in this process, or out of a statement that
+        gets no answer. Otherwise the engine sees it at its next turn."""
+        engine = self._engine
+        if engine is None or isinstance(engine.pool, InlinePool) or engine.in_database:
+            raise errors.StopNow
 
     def _reporter(self, reads: fetch.Fetch, verbosity: int) -> report.Bar | report.Lines:
         if self.stderr.isatty() and verbosity == 1:
@@ -122,9 +148,12 @@ def _pool(options: dict[str, Any], stop: StopSignals) -> Pool:
         return InlinePool(wakeup=stop.fileno())
     return ForkPool(
         options["workers"],
-        initializer=begin_worker,
+        initializer=worker.begin,
         before_fork=close_connections,
         max_tasks_per_child=options["max_jobs_per_worker"],
+        max_memory_per_child=options["max_memory_per_worker"],
+        memory_limit=options["memory_limit"],
+        grace=conf.current().timeout_grace,
         wakeup=stop.fileno(),
     )
 
@@ -152,10 +181,6 @@ def _is_in_memory(connection: Any) -> bool:
     return bool(connection.vendor == "sqlite" and connection.is_in_memory_db())
 
 
-def _raise_stop(_signum: int) -> None:
-    raise errors.StopNow
-
-
 def _workers(text: str) -> int:
     if text == "auto":
         return (
@@ -167,6 +192,16 @@ def _workers(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number of processes nor 'auto'")
     return number
+
+
+def _size(text: str) -> int:
+    """Bytes, from a whole number with or without a unit."""
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
+    if not number.isdecimal() or int(number) < 1 or unit not in _UNITS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size such as 200M or 1G (units: K, M, G; without one, bytes)"
+        )
+    return int(number) * _UNITS[unit]
 
 
 def _positive(text: str) -> int:

@@ -1,0 +1,134 @@
+"""Attempts whose end nobody could tell, until it is known.
+
+A worker has died, or an attempt has lost its transaction and could not get the row's lock again to
+record why. Here each is looked at until its lock can be had: whoever holds that knows what became
+of the attempt. A plain read would prove nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from django_async import sessions, store
+from django_async.errors import AttemptFailed
+from django_async.hints import Hint
+from django_async.outcomes import Failed, Failure, Lost, Undecided
+from django_async.payload import printable
+from django_async.store import Settlement
+from forkpool import TimeLimitExceeded, WorkerDied
+
+logger = logging.getLogger(__name__)
+
+AGAIN = 0.02
+"""Seconds between two looks at an attempt that is undecided: a killed worker's row is free again
+some 5 ms after its end."""
+
+PATIENCE = 2.0
+"""Seconds that a stopping queue gives to what is undecided; then it is left to the next pass, to
+which the job looks as it did before the attempt."""
+
+
+@dataclass(slots=True)
+class Inquest:
+    """What is undecided."""
+
+    using: str
+    clock: Callable[[], float]
+    _deaths: list[tuple[Hint, WorkerDied]] = field(default_factory=list)
+    _undecided: dict[int, Undecided] = field(default_factory=dict)
+    _next: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self._deaths) + len(self._undecided)
+
+    def add(self, outcome: Undecided) -> None:
+        """An attempt could not record its failure itself."""
+        self._undecided[outcome.hint.id] = outcome
+
+    def add_death(self, hint: Hint, death: WorkerDied) -> None:
+        """An attempt's worker has died."""
+        self._deaths.append((hint, death))
+        self._next = 0.0
+
+    def look(self) -> list[Failed | Lost]:
+        """What can be told by now: attempts that failed and are recorded, and attempts that were
+        executed all the same, or recorded by somebody else."""
+        if self.clock() < self._next:
+            return []
+        self._open_deaths()
+        found = [
+            end for outcome in list(self._undecided.values()) if (end := self._settle(outcome))
+        ]
+        self._next = self.clock() + AGAIN
+        return found
+
+    def abandon(self) -> None:
+        """The queue ends, and these are still locked: say so."""
+        undecided = [(one.hint.id, one.failure.exception) for one in self._undecided.values()]
+        undecided += [(hint.id, str(death)) for hint, death in self._deaths]
+        for job_id, why in undecided:
+            logger.warning(
+                "Job %s failed and its row is still locked: no error is kept: %s",
+                job_id,
+                printable(why),
+            )
+
+    def note_stop(self, hint: Hint) -> None:
+        """Leave the trace of a job that the operator cut short, as soon as its lock is free."""
+        failure = Failure(
+            "Stopped('the operator stopped the workers')", "The attempt was rolled back.\n"
+        )
+        deadline = self.clock() + PATIENCE
+        while self.clock() < deadline:
+            if store.note_stop(hint, failure, self.using) is not Settlement.UNDECIDED:
+                return
+        logger.warning("Job %s was stopped; its row is still locked, so no error is kept.", hint.id)
+
+    def _open_deaths(self) -> None:
+        """End the sessions of the dead, which may hold locks, and find out what they were at."""
+        while self._deaths:
+            hint, death = self._deaths[-1]
+            sessions.end_all(death.note)
+            label = store.label(hint, self.using)
+            self._undecided[hint.id] = Undecided(hint, label, 0.0, _failure_of(death))
+            self._deaths.pop()
+
+    def _settle(self, outcome: Undecided) -> Failed | Lost | None:
+        settlement = store.settle(outcome.hint, outcome.failure, self.using)
+        if settlement is Settlement.UNDECIDED:
+            return None
+        del self._undecided[outcome.hint.id]
+        if settlement is Settlement.ELSEWHERE:
+            return _survived(outcome)
+        _log_failure(outcome)
+        given_up = settlement is Settlement.DISCARDED
+        return Failed(outcome.hint, outcome.label, outcome.seconds, outcome.failure, given_up)
+
+
+def _failure_of(death: WorkerDied) -> Failure:
+    if isinstance(death, TimeLimitExceeded):
+        return Failure.of_timeout(str(death))
+    return Failure.of_death(str(death))
+
+
+def _survived(outcome: Undecided) -> Lost:
+    """The attempt's end was lost, and not the attempt: a commit hook killed the worker, say."""
+    logger.warning(
+        "Job %s was executed, or recorded by somebody else, before this: %s",
+        outcome.hint.id,
+        printable(outcome.failure.exception),
+    )
+    return Lost(outcome.hint, taken=True)
+
+
+def _log_failure(outcome: Undecided) -> None:
+    logger.error(
+        "Job %s failed: %s: %s",
+        outcome.hint.id,
+        outcome.label,
+        printable(outcome.failure.exception),
+        exc_info=AttemptFailed(outcome.failure.exception),
+        extra={"job_id": outcome.hint.id, "job_name": outcome.label.partition("(")[0]},
+    )

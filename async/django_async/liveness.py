@@ -1,0 +1,91 @@
+"""Whether a parent still lives, without a lease and without a clock.
+
+PostgreSQL, MariaDB and MySQL: the parent holds a lock of its session, which the server drops with
+the session. A parent closes its connections before each fork, so for some milliseconds it may seem
+dead, and is looked at twice.
+
+SQLite: all processes are on one host, so the process table tells, and the moment of birth tells a
+process from a later one with its id.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+_SPACE = crc32(b"django_async.parent") >> 1
+"""The first half of the key of an advisory lock on PostgreSQL."""
+
+
+def take_lock(token: str, connection: BaseDatabaseWrapper) -> None:
+    """Show that the parent lives, for as long as this connection does."""
+    if connection.vendor == "postgresql":
+        _execute(connection, "SELECT pg_try_advisory_lock(%s, %s)", [_SPACE, _key(token)])
+    elif connection.vendor == "mysql":
+        _execute(connection, "SELECT GET_LOCK(%s, 0)", [_name(token)])
+
+
+def drop_lock(token: str, connection: BaseDatabaseWrapper) -> None:
+    """Show it no longer."""
+    if connection.vendor == "postgresql":
+        _execute(connection, "SELECT pg_advisory_unlock(%s, %s)", [_SPACE, _key(token)])
+    elif connection.vendor == "mysql":
+        _execute(connection, "SELECT RELEASE_LOCK(%s)", [_name(token)])
+
+
+def is_alive(token: str, process: str, connection: BaseDatabaseWrapper) -> bool:
+    """Whether the parent with this token lives."""
+    if connection.vendor == "postgresql":
+        sql = (
+            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = CURRENT_DATABASE())"
+        )
+        return _execute(connection, sql, [_SPACE, _key(token)]) is not None
+    if connection.vendor == "mysql":
+        return bool(_execute(connection, "SELECT IS_USED_LOCK(%s)", [_name(token)]) != (None,))
+    return process == describe_process(int(process.split()[0]))
+
+
+def is_exact(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a parent never seems dead that lives."""
+    return connection.vendor == "sqlite"
+
+
+def describe_process(pid: int) -> str:
+    """The process with this id and, where the system tells, the tick of its birth."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return f"{pid} ended"
+    except PermissionError:  # it lives, and is somebody else's
+        pass
+    stat = Path(f"/proc/{pid}/stat")
+    fields = stat.read_text().rpartition(")")[2].split() if stat.exists() else []
+    if fields[:1] == ["Z"]:
+        return f"{pid} ended"
+    return f"{pid} {fields[19]}" if fields else f"{pid}"
+
+
+def host() -> str:
+    """The name of this host, for people."""
+    return socket.gethostname()[:255]
+
+
+def _key(token: str) -> int:
+    """The second half of the key: 31 bits of the token."""
+    return int(token[:8], 16) >> 1
+
+
+def _name(token: str) -> str:
+    return f"django_async.{token}"
+
+
+def _execute(connection: BaseDatabaseWrapper, sql: str, params: list[Any]) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return cursor.fetchone()

@@ -1,0 +1,57 @@
+"""A database that is away: what is tried when, and what is said about it."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+logger = logging.getLogger(__name__)
+
+SHORTEST, LONGEST = 0.05, 1.0
+"""Seconds between two tries: the first one, and the most that doubling makes of it. It bounds how
+long a database that is back stands idle."""
+
+
+@dataclass(slots=True)
+class Outage:
+    """Whether the database is away, since when, and when to try again.
+
+    Each change of state is one line in the log, however many tries lie in between.
+    """
+
+    clock: Callable[[], float]
+    _since: float | None = None
+    _delay: float = SHORTEST
+    _next: float = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the database is away, as far as anybody knows."""
+        return self._since is not None
+
+    @property
+    def pause(self) -> float:
+        """Seconds until it is to be tried again."""
+        return max(0.0, self._next - self.clock())
+
+    def note(self, error: str) -> None:
+        """A try has failed. Parents that wait for one database come back at different moments."""
+        now = self.clock()
+        if self._since is None:
+            logger.warning("The database is away; it is tried again until it is back: %s", error)
+            # One that comes back for a moment only is tried no more often for it.
+            self._delay = SHORTEST if now > self._next + LONGEST else self._delay
+            self._since = now
+        elif now < self._next:  # several workers tell of one and the same try
+            return
+        else:
+            self._delay = min(self._delay * 2, LONGEST)
+        self._next = now + self._delay * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
+    def end(self) -> None:
+        """Something has gone through."""
+        if self._since is not None:
+            logger.warning("The database is back, after %.1f s.", self.clock() - self._since)
+            self._since = None

@@ -1,0 +1,129 @@
+"""Counting deaths that nobody is left to see.
+
+When a worker dies, its parent records it. When the parent dies with all of its workers, nobody
+does, and a job that takes them all with it would do so for ever. So a parent writes down what it
+has in hand, before any of it runs, and strikes itself out when its pass ends:
+
+1. The *batch* is one row, written once for many jobs. Left behind by a parent that died, it raises
+   only a suspicion: whoever finds it stamps those of the batch that may have been running as
+   ``suspected``.
+2. A suspect is handed out alone: it is stamped with the token of its parent, in a commit of its
+   own, immediately before it runs, and no other suspect runs beside it.
+3. Whoever takes the lock of a job that is stamped with the token of a dead parent knows that the
+   job was running when everything died. That, and not the suspicion, counts as a death.
+
+The end of an attempt, whatever it is, takes the stamp away; only after such a death the job goes
+on being a suspect, so that it cannot take another one with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from django.db import connections, transaction
+
+from django_async import liveness, store
+from django_async.hints import Hint
+from django_async.models import Parent
+
+
+LOOK_AGAIN = 0.1
+"""Seconds. A parent that has closed its connections in order to fork has a new one by then."""
+
+
+@dataclass(slots=True)
+class Registration:
+    """This parent, as the others see it."""
+
+    using: str
+    workers: int = 1
+    token: str = field(default_factory=lambda: uuid4().hex)
+    _covered: set[tuple[int, int]] = field(default_factory=set)
+    _locked_on: Any = None
+
+    def covers(self, hint: Hint) -> bool:
+        """Whether the hint is in the batch that was written last."""
+        return _entry(hint) in self._covered
+
+    def stamp(self, hints: Iterable[Hint]) -> None:
+        """Write down what is about to run, in its order, before any of it does."""
+        batch = [_entry(hint) for hint in hints]
+        self.show_life()
+        written = Parent.objects.using(self.using).filter(token=self.token)
+        if not written.update(batch=json.dumps(batch)):
+            Parent.objects.using(self.using).create(
+                token=self.token,
+                host=liveness.host(),
+                process=liveness.describe_process(os.getpid()),
+                workers=self.workers,
+                batch=json.dumps(batch),
+            )
+        self._covered = set(batch)
+
+    def withdraw(self) -> None:
+        """Strike the parent out: nothing of what it had in hand runs any more."""
+        self._covered = set()
+        Parent.objects.using(self.using).filter(token=self.token).delete()
+        if self._locked_on is not None:
+            liveness.drop_lock(self.token, connections[self.using])
+            self._locked_on = None
+
+    def suspect_batches_of_the_dead(self) -> None:
+        """Stamp what other parents had in hand when they died, and strike these out."""
+        others = Parent.objects.using(self.using).exclude(token=self.token)
+        for parent in list(others):
+            if has_died(parent, self.using):
+                _bequeath(parent, self.using)
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether others take this parent for dead: its connection has ended, as before a fork."""
+        return bool(self._covered) and connections[self.using].connection is not self._locked_on
+
+    def show_life(self) -> None:
+        """Hold the lock that says that this parent lives: anew on each connection."""
+        connection = connections[self.using]
+        connection.ensure_connection()
+        if self._locked_on is not connection.connection:
+            liveness.take_lock(self.token, connection)
+            self._locked_on = connection.connection
+            self._covered = set()  # somebody may have struck it out meanwhile: to be written anew
+
+
+def is_gone(token: str, using: str) -> bool:
+    """Whether the parent with this token is dead, or was struck out."""
+    parent = Parent.objects.using(using).filter(token=token).first()
+    return parent is None or has_died(parent, using)
+
+
+def has_died(parent: Parent, using: str) -> bool:
+    """Whether the parent is dead, at two looks: between two connections it only seems so."""
+    connection = connections[using]
+    if liveness.is_alive(parent.token, parent.process, connection):
+        return False
+    if liveness.is_exact(connection):
+        return True
+    time.sleep(LOOK_AGAIN)
+    return not liveness.is_alive(parent.token, parent.process, connection)
+
+
+def _entry(hint: Hint) -> tuple[int, int]:
+    return hint.id, hint.attempts
+
+
+def _bequeath(parent: Parent, using: str) -> None:
+    """From the batch to suspicions. Jobs were handed out in order, so that of those whose attempt
+    nobody has ended, no more than the first few, one for each worker, can have been running.
+
+    While one of them is locked, the batch stays: a dead worker's session may still hold it."""
+    with transaction.atomic(using=using):
+        if store.lock_parent(parent.pk, using):
+            batch = [(job, attempts) for job, attempts in json.loads(parent.batch)]
+            if store.suspect(batch, parent.workers, using):
+                parent.delete(using=using)

@@ -1,0 +1,29 @@
+"""What a forked worker does: it begins once, and then attempts one job after the other."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from django_async import sessions
+from django_async.forking import begin_worker
+from django_async.hints import Hint
+from django_async.outcomes import Outcome
+from django_async.runner import run_job
+from django_async.workplace import Workplace
+
+
+def begin() -> None:
+    """In the child, before its first job."""
+    sessions.unbind_reads()
+    begin_worker()
+    _workplace()
+
+
+def attempt(hint: Hint, using: str, token: str) -> Outcome:
+    """Attempt the job, and leave the process as it was."""
+    return _workplace().run(run_job, hint, using, token)
+
+
+@cache
+def _workplace() -> Workplace:
+    return Workplace()

@@ -1,0 +1,164 @@
+"""A worker's process as its first job found it, for all that follow: nothing leaks into the next.
+
+What a job can leave behind is put back after it: language and time zone, context variables, working
+directory, umask, signal handlers, queries kept by DEBUG. Caches are closed, as at the end of a
+request. A connection in a state that a next job could not expect is closed: within a transaction,
+broken, or with a setting, lock or temporary table of the session, which is told by its statements.
+Statements that were sent past Django, through a cursor of the driver, cannot be told.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import re
+import signal
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from django.core.cache import close_caches
+from django.db import connections, reset_queries
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.utils import timezone, translation
+
+from django_async.sessions import forget_transaction
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_IDLE = 0
+"""libpq's PQTRANS_IDLE: no transaction."""
+
+_OF_THE_SESSION = re.compile(
+    r"""
+    (?: \A | ; ) \s* (?:
+        SET \s+ (?! LOCAL\b | TRANSACTION\b | CONSTRAINTS\b )
+      | LISTEN\b | PREPARE\b | DECLARE\b | ATTACH\b | USE\b | HANDLER\b
+      | PRAGMA \s+ [\w.]+ \s* =
+      | LOCK \s+ TABLES?
+      | CREATE \s+ (?: OR \s+ REPLACE \s+ )? (?: GLOBAL \s+ | LOCAL \s+ )? TEMP
+    )
+    | \b set_config \s* \( (?! \s* 'idle_in_transaction_session_timeout' )
+    | \b pg_ (?: try_ )? advisory_lock
+    | \b GET_LOCK \s* \(
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Statements whose effect outlasts the transaction. (The claim's own ``set_config`` does not.)"""
+
+_LONGEST_KEPT = 2000
+"""Characters of a statement that is kept together with what was found in it."""
+
+
+class Workplace:
+    """This process, as it is now."""
+
+    def __init__(self) -> None:
+        self._directory = os.getcwd()
+        self._umask = _read_umask()
+        self._handlers = _read_handlers()
+        self._language: str | None = translation.get_language()
+        self._zone = timezone.get_current_timezone_name()
+        self._soiled: set[str] = set()
+        for connection in connections.all():
+            connection.execute_wrappers.append(self._look_at)
+        connection_created.connect(self._is_new, dispatch_uid="django_async.workplace")
+
+    def run(self, call: Callable[..., T], *args: Any) -> T:
+        """Call it, and tidy up."""
+        try:
+            return contextvars.copy_context().run(call, *args)
+        finally:
+            self.tidy_up()
+
+    def tidy_up(self) -> None:
+        """Put back and close whatever is not as it was. What cannot be put back is logged: it is no
+        fault of the next job's."""
+        for step in (
+            self._put_process_back,
+            self._put_handlers_back,
+            self._put_locale_back,
+            reset_queries,
+            close_caches,
+            self._close_connections,
+        ):
+            try:
+                step()
+            except Exception:
+                logger.exception("A job has left something behind that cannot be put back.")
+
+    def _put_process_back(self) -> None:
+        os.umask(self._umask)
+        os.chdir(self._directory)
+
+    def _put_handlers_back(self) -> None:
+        for signum, handler in self._handlers.items():
+            if signal.getsignal(signum) is not handler:
+                signal.signal(signum, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _put_locale_back(self) -> None:
+        """A no-op where both live in context variables, which depends on asgiref's version."""
+        if translation.get_language() != self._language:
+            if self._language is None:
+                translation.deactivate_all()
+            else:
+                translation.activate(self._language)
+        if timezone.get_current_timezone_name() != self._zone:
+            timezone.deactivate()
+
+    def _close_connections(self) -> None:
+        for connection in connections.all(initialized_only=True):
+            if connection.alias in self._soiled or _is_left_open(connection):
+                forget_transaction(connection)
+                connection.close()
+        self._soiled.clear()
+
+    def _look_at(self, execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        if _is_of_the_session(sql if isinstance(sql, str) else repr(sql)):
+            self._soiled.add(context["connection"].alias)
+        return execute(sql, params, many, context)
+
+    def _is_new(self, connection: BaseDatabaseWrapper, **_: Any) -> None:
+        """What Django sets itself when it connects is as it should be."""
+        self._soiled.discard(connection.alias)
+
+
+def _is_of_the_session(sql: str) -> bool:
+    # Statements come again and again, and looking one up is ten times faster than reading it.
+    return _read(sql) if len(sql) <= _LONGEST_KEPT else _OF_THE_SESSION.search(sql) is not None
+
+
+@lru_cache(maxsize=1000)
+def _read(sql: str) -> bool:
+    return _OF_THE_SESSION.search(sql) is not None
+
+
+def _is_left_open(connection: BaseDatabaseWrapper) -> bool:
+    if connection.connection is None:
+        return connection.in_atomic_block or connection.closed_in_transaction
+    if connection.in_atomic_block or connection.needs_rollback:
+        return True
+    if connection.vendor == "postgresql":
+        return bool(connection.connection.info.transaction_status != _IDLE)
+    if connection.vendor == "sqlite":
+        return bool(connection.connection.in_transaction)
+    return not connection.get_autocommit()
+
+
+def _read_umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _read_handlers() -> dict[int, Any]:
+    return {
+        signum: handler
+        for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+        if (handler := signal.getsignal(signum)) is not None
+    }

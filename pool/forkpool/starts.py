@@ -1,0 +1,45 @@
+"""Workers that do not start: how often that may happen, and the pauses in between."""
+
+import time
+
+from forkpool.errors import StartFailed
+
+_ATTEMPTS = 5
+_PAUSE, _LONGEST_PAUSE = (
+    0.1,
+    2.0,
+)  # seconds: after the first failure; each later one has thrice that
+
+
+class Starts:
+    """Counts the attempts in a row that failed. Workers forked together are one attempt.
+
+    Attributes:
+        failed: number of attempts since a worker was ready.
+        due: when to try again, on the monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        self.failed = 0
+        self.due = 0.0
+        self._complaint = ""
+
+    @property
+    def paused(self) -> bool:
+        return time.monotonic() < self.due
+
+    def check(self) -> None:
+        """Raise StartFailed if there is no point in trying again."""
+        if self.failed >= _ATTEMPTS:
+            raise StartFailed(f"{_ATTEMPTS} attempts to start a worker failed: {self._complaint}")
+
+    def note_success(self) -> None:
+        self.failed = 0
+        self.due = 0.0
+
+    def note_failure(self, attempt: int, complaint: str) -> None:
+        """Count the attempt that was the n-th, if no other worker of it has failed before."""
+        self._complaint = complaint
+        if attempt == self.failed:
+            self.failed += 1
+            self.due = time.monotonic() + min(_PAUSE * 3**attempt, _LONGEST_PAUSE)

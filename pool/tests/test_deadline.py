@@ -1,0 +1,233 @@
+"""The time limit that the parent keeps: SIGTERM, then SIGKILL to the whole process group."""
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forkpool import Ended, ForkPool, TimeLimitExceeded, WorkerDied
+
+SOON = 0.05  # seconds
+FOREVER = 100_000.0
+
+
+def send_back(value: Any) -> Any:
+    return value
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def spin_in_c() -> None:
+    """No byte code is run in here, so that no handler written in Python is."""
+    all(itertools.repeat(True))
+
+
+def swallow_everything() -> None:
+    while True:
+        try:
+            time.sleep(FOREVER)
+        except BaseException:
+            pass
+
+
+def refuse(note: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(note).touch()
+    swallow_everything()
+
+
+def exceeded(ended: Ended) -> TimeLimitExceeded:
+    assert isinstance(ended.error, TimeLimitExceeded)
+    return ended.error
+
+
+@pytest.mark.parametrize("function", [spin, spin_in_c, swallow_everything])
+def test_a_task_that_takes_too_long_is_terminated(
+    waiting: Any, function: Callable[[], None]
+) -> None:
+    with ForkPool(1, grace=FOREVER) as pool:
+        waiting.idle(pool)
+        before = time.monotonic()
+        task = pool.submit(function, time_limit=SOON)
+        (ended,) = waiting.ends(pool, 1)
+        assert time.monotonic() - before >= SOON
+        assert ended.task == task
+        assert exceeded(ended).exitcode == -signal.SIGTERM
+        assert exceeded(ended).limit == SOON
+        assert waiting.run(pool, os.getpid).value != ended.pid
+
+
+def test_a_soft_limit_cannot_interrupt_c_and_the_other_one_does(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        pool.submit(spin_in_c, soft_time_limit=SOON, time_limit=4 * SOON)
+        (ended,) = waiting.ends(pool, 1)
+        assert exceeded(ended).limit == 4 * SOON
+
+
+def test_a_task_that_refuses_is_killed_after_the_grace(waiting: Any, tmp_path: Path) -> None:
+    with ForkPool(1, grace=SOON) as pool:
+        waiting.idle(pool)
+        pool.submit(refuse, str(tmp_path / "refusing"), time_limit=1)
+        (ended,) = waiting.ends(pool, 1)
+        assert (tmp_path / "refusing").exists()
+        assert exceeded(ended).exitcode == -signal.SIGKILL
+
+
+def refuse_with_children(note: str) -> None:
+    """Grandchildren that ignore SIGTERM as well; one of them holds the channel open."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pid = os.fork()
+    if pid:
+        Path(note).write_text(f"{pid}.")
+    swallow_everything()
+
+
+@pytest.mark.parametrize("grace", [0.0, SOON])
+def test_grandchildren_are_killed_too(waiting: Any, tmp_path: Path, grace: float) -> None:
+    note = tmp_path / "pid"
+    with ForkPool(1, grace=grace) as pool:
+        waiting.idle(pool)
+        pool.submit(refuse_with_children, str(note), time_limit=1)
+        (ended,) = waiting.ends(pool, 1)
+        exceeded(ended)
+        waiting.gone(int(note.read_text()[:-1]))
+
+
+def test_others_are_not_disturbed(waiting: Any, gate: Any) -> None:
+    with ForkPool(2) as pool:
+        waiting.idle(pool, 2)
+        other = pool.submit(gate.pass_through)
+        pool.submit(spin, time_limit=SOON)
+        (ended,) = waiting.ends(pool, 1)
+        exceeded(ended)
+        gate.open()
+        (ended,) = waiting.ends(pool, 1)
+        assert (ended.task, ended.value) == (other, ended.pid)
+
+
+class Signals:
+    """Notes which processes get signals from the pool."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sent: list[tuple[int, int]] = []
+        kill = os.kill
+
+        def note(pid: int, signum: int) -> None:
+            self.sent.append((pid, signum))
+            kill(pid, signum)
+
+        monkeypatch.setattr(os, "kill", note)
+
+
+def test_a_child_that_holds_its_next_task_gets_no_signal(
+    waiting: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals = Signals(monkeypatch)
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        pool.submit(send_back, 1, time_limit=SOON)
+        (ended,) = waiting.ends(pool, 1)
+        assert ended.value == 1
+        pool.submit(gate.pass_through)
+        end = time.monotonic() + 3 * SOON
+        while time.monotonic() < end:
+            assert pool.wait(SOON) == []
+        gate.open()
+        (ended,) = waiting.ends(pool, 1)
+        assert [ended.value] == pool.pids
+        assert signals.sent == []
+
+
+def test_a_result_that_waits_to_be_read_is_in_time(
+    waiting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent was busy elsewhere until long after the deadline."""
+    signals = Signals(monkeypatch)
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        pool.submit(send_back, bytes(100_000), time_limit=SOON)
+        waiting.readable(pool._workers[0].channel)
+        time.sleep(2 * SOON)
+        (ended,) = waiting.ends(pool, 1)
+        assert ended.value == bytes(100_000)
+        assert signals.sent == []
+
+
+def test_a_result_that_comes_after_the_last_look_is_in_time(
+    waiting: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It arrives between the select() that ended at the deadline, and the signal."""
+    signals = Signals(monkeypatch)
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        pool.submit(gate.pass_through, time_limit=SOON)
+        (worker,) = pool._workers
+        select = pool._selector.select
+
+        def select_and_let_it_finish(timeout: float | None) -> Any:
+            looks = select(timeout)
+            if worker.late:
+                gate.open()
+                waiting.readable(worker.channel)
+            return looks
+
+        monkeypatch.setattr(pool._selector, "select", select_and_let_it_finish)
+        (ended,) = waiting.ends(pool, 1)
+        assert [ended.value] == pool.pids
+        assert signals.sent == []
+
+
+def finish_on_terminate() -> str:
+    terminated: list[int] = []
+    signal.signal(signal.SIGTERM, lambda signum, _: terminated.append(signum))
+    while not terminated:
+        time.sleep(0.001)
+    return "finished"
+
+
+def test_a_task_that_finishes_within_the_grace_has_finished(waiting: Any) -> None:
+    """Its process is replaced, since the signal may be at work in there."""
+    with ForkPool(1, grace=FOREVER) as pool:
+        waiting.idle(pool)
+        pool.submit(finish_on_terminate, time_limit=1)
+        (ended,) = waiting.ends(pool, 1)
+        assert ended.value == "finished"
+        assert waiting.run(pool, os.getpid).value != ended.pid
+
+
+def test_a_stopped_process_is_ended_all_the_same(waiting: Any) -> None:
+    with ForkPool(1, grace=SOON) as pool:
+        waiting.idle(pool)
+        os.kill(pool.pids[0], signal.SIGSTOP)
+        pool.submit(send_back, 1, time_limit=SOON)
+        (ended,) = waiting.ends(pool, 1)
+        assert exceeded(ended).exitcode == -signal.SIGKILL
+
+
+def test_shutdown_keeps_the_limits(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        pool.submit(spin, time_limit=SOON)
+        (ended,) = pool.shutdown()
+        exceeded(ended)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_death_before_the_limit_is_a_death(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        pool.submit(die, time_limit=FOREVER)
+        (ended,) = waiting.ends(pool, 1)
+        assert type(ended.error) is WorkerDied
