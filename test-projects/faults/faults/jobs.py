@@ -101,7 +101,7 @@ def die(number: int) -> int:
 
 
 def dawdle(number: int) -> int:
-    """Take a second the first time."""
+    """Take a second the first time, which is too long."""
     ledger.enter()
     if _is_first():
         time.sleep(1)

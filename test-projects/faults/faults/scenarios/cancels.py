@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Sequence
 from random import Random
 
 from django_async.api import deschedule
@@ -47,34 +46,32 @@ def cancel_in_time(world: World, scale: Scale, rng: Random) -> Figures:
 
 def _race(world: World, rng: Random) -> list[Call]:
     """Cancel jobs of one pass while it lasts, in several processes; the calls."""
-    # A job's argument is to be its id, by which the others know it; ids of one call follow upon
-    # one another.
-    newest = Job.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
-    ids = range(newest + 1, newest + 1 + BATCH)
-    if world.schedule(jobs.pause, [[number] for number in ids]) != list(ids):
-        raise Violation("the jobs have other ids than expected")
+    known = Job.objects.count()
+    numbers = range(known, known + BATCH)
+    ids = world.schedule(jobs.pause, [[number] for number in numbers])
     calls: list[Call] = []
     pool = ForkPool(CANCELLERS, initializer=begin_worker, before_fork=close_connections)
     with world.flush() as flush, pool:
         while not flush.ended:
             while pool.idle:
-                pool.submit(partial(_cancel_some, ids, rng.randrange(10**6)))
+                pool.submit(_cancel_some, numbers, ids, rng.randrange(10**6))
             calls += _results(pool.wait(0.1))
         calls += _results(pool.shutdown())
         flush.end(0)
     return calls
 
 
-def _cancel_some(ids: range, seed: int) -> list[Call]:
+def _cancel_some(numbers: Sequence[int], ids: Sequence[int], seed: int) -> list[Call]:
     """Cancel jobs near those that have begun last: some have ended, some run, some wait."""
     rng = Random(seed)
     calls: list[Call] = []
     while len(calls) < ROUND:
-        begun = [start.job for start in ledger.latest(4) if start.job in ids]
-        job = max(begun, default=ids[0]) + rng.randrange(-5, 8)
-        if job in ids:
+        begun = [ids.index(start.job) for start in ledger.latest(4) if start.job in ids]
+        place = max(begun, default=0) + rng.randrange(-5, 8)
+        if place in range(len(ids)):
             began = time.monotonic()
-            calls.append((job, deschedule(jobs.pause, [job]), time.monotonic() - began))
+            number = deschedule(jobs.pause, [numbers[place]])
+            calls.append((ids[place], number, time.monotonic() - began))
     return calls
 
 

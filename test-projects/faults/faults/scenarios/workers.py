@@ -9,7 +9,7 @@ from random import Random
 from django_async.models import Error, Job
 from faults import jobs, ledger, probes
 from faults.ledger import Start
-from faults.processes import Flush, is_alive, kill, wait_for, wait_until
+from faults.processes import Flush, has_group, is_alive, kill, wait_for, wait_until
 from faults.scale import Figures, Scale, percentile, spread
 from faults.scenario import scenario
 from faults.world import World
@@ -87,4 +87,6 @@ def _kill_one(start: Start) -> float:
     """Kill the worker in its attempt; seconds until the job's row could be locked."""
     [(attempts,)] = probes.ask(probes.READ, start.job)
     kill(start.pid)
-    return wait_until(lambda: probes.is_free(start.job, attempts), f"the row of job {start.job}")
+    free = wait_until(lambda: probes.is_free(start.job, attempts), f"the row of job {start.job}")
+    wait_until(lambda: not has_group(start.pid), "the end of what the job left behind")
+    return free
