@@ -127,7 +127,7 @@ class Engine:
     def run(self) -> Summary:
         """The whole pass: until nothing is left, a failure ends it, or the operator does."""
         began = self.clock()
-        self._use_database(self.parent.suspect_batches_of_the_dead)
+        self._use_database(self._register)
         while not self._is_over():
             self._hand_out()
             if self.parent.is_hidden:
@@ -144,6 +144,10 @@ class Engine:
         if self._broken:
             raise self._broken
         return self.summary
+
+    def _register(self) -> None:
+        self.parent.register()
+        self.walk.share = self.parent.share
 
     def _is_over(self) -> bool:
         if self._held:
@@ -219,7 +223,8 @@ class Engine:
             self._waits_for_suspect = True
             return False
         if not self.parent.covers(hint):
-            self.parent.suspect_batches_of_the_dead()
+            self.parent.look_around()
+            self.walk.share = self.parent.share
             self.parent.stamp([*self._held.values(), hint, *self.walk.queued()])
         return True
 

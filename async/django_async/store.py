@@ -396,5 +396,6 @@ def _columns(state: NextState, using: str) -> dict[str, Any]:
     if state.discarded:
         columns["discarded"] = clock.DatabaseNow()
     elif state.delay is not None:
-        columns["scheduled"] = clock.now(using) + timedelta(seconds=state.delay)
+        moment = clock.utc_now(using) + timedelta(seconds=state.delay)
+        columns["scheduled"] = clock.as_field_value(moment)
     return columns

@@ -26,6 +26,7 @@ from faults.scenario import ALL
 
 CI = os.environ.get("CI") == "true"
 DRIVERS = {"postgres": "psycopg", "mysql": "MySQLdb", "sqlite": "sqlite3"}
+PROJECT = Path(__file__).parents[1]
 PORTS = {"postgres": "5432", "mysql": "3306"}
 
 
@@ -76,7 +77,8 @@ def run_in(folder: Path, database: str, chosen: argparse.Namespace) -> list[Resu
         "seed": chosen.seed,
         "results": str(found),
     }
-    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    # The project of the tests has jobs that abuse their transaction.
+    paths = [*map(str, [PROJECT, PROJECT.parent / "suite"]), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, "-m", "faults.rounds"],
         input=json.dumps(order).encode(),

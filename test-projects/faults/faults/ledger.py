@@ -68,6 +68,11 @@ def latest(number: int) -> list[Start]:
         return _parse(file.read().decode().splitlines()[-number:])
 
 
+def entries() -> int:
+    """How many effects were committed."""
+    return Entry.objects.count()
+
+
 def forget() -> None:
     """Begin anew: the rows have been deleted."""
     _file().unlink(missing_ok=True)

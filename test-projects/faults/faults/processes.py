@@ -72,12 +72,14 @@ class Flush:
         try:
             code = self._process.wait(within)
         except subprocess.TimeoutExpired:
-            raise Violation(f"flush_queue hangs, {within:g} s long:\n{self._tail()}") from None
+            raise Violation(f"flush_queue hangs, {within:g} s long:\n{self.tail}") from None
         if code not in codes:
-            raise Violation(f"flush_queue exited with {code}, not {codes}:\n{self._tail()}")
+            raise Violation(f"flush_queue exited with {code}, not {codes}:\n{self.tail}")
         return code
 
-    def _tail(self) -> str:
+    @property
+    def tail(self) -> str:
+        """The last of it."""
         return self.output[-3000:]
 
 
@@ -165,6 +167,11 @@ def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
+def cpu_seconds(pid: int) -> float:
+    """Seconds of a processor that the process has used so far."""
+    return sum(map(int, _stat(pid)[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 def _processes() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
 
@@ -177,7 +184,7 @@ def _stat(pid: int) -> list[str]:
     """State, parent, group and more; of a process that is gone as of a dead one."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return ["X", "0", "0"]
+    return ["X", *["0"] * 12]
 
 
 def _has(pid: int, mark: bytes) -> bool:

@@ -3,6 +3,7 @@ runs."""
 
 from __future__ import annotations
 
+import json
 import os
 from importlib.util import find_spec
 from typing import Any
@@ -49,8 +50,9 @@ DATABASES["persistent"] = {**DATABASES["default"], "CONN_MAX_AGE": None}
 if DATABASE == "postgres" and django.VERSION >= (5, 1) and find_spec("psycopg_pool"):
     DATABASES["pooled"] = {**DATABASES["default"], "OPTIONS": {"pool": {"min_size": 1}}}
 
-INSTALLED_APPS = ["django_async", "faults"]
+INSTALLED_APPS = ["django_async", "faults", "suite"]
 SECRET_KEY = "for tests only"
-USE_TZ = True
-TIME_ZONE = "UTC"
+USE_TZ = ENV("FAULTS_USE_TZ", "yes") == "yes"
+TIME_ZONE = ENV("FAULTS_TIME_ZONE", "UTC")
+ASYNC = json.loads(ENV("FAULTS_ASYNC", "{}"))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

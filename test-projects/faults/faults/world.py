@@ -92,9 +92,8 @@ class World:
 def world() -> Iterator[World]:
     """Within the block, the default database exists and is migrated; it is dropped at the end."""
     _drop()
-    _create()
+    create()
     try:
-        call_command("migrate", verbosity=0, interactive=False)
         yield World(settings.DATABASE, FOLDER)
     finally:
         connections.close_all()
@@ -105,11 +104,13 @@ def _name() -> str:
     return str(connection.settings_dict["NAME"])
 
 
-def _create() -> None:
+def create() -> None:
+    """Make the default database, with its tables."""
     if connection.vendor == "postgresql":
         _on_server(f'CREATE DATABASE "{_name()}"')
     elif connection.vendor == "mysql":
         _on_server(f"CREATE DATABASE `{_name()}` CHARACTER SET utf8mb4")
+    call_command("migrate", verbosity=0, interactive=False, run_syncdb=True)
 
 
 def _drop() -> None:
