@@ -1,9 +1,10 @@
 """Inflict faults on the queue, and count what was lost or done twice.
 
 Each scenario runs on each database that can be reached and that it applies to. Without --minutes
-it is the short form of a few minutes; with --minutes N the counts grow with N (60: the full ones),
-and the goals for time are limits. The seed reproduces all random choices. A database that cannot
-be reached is named; with CI=true, or if --database asks for it, that is a failure.
+it is the short form of a few minutes; with --minutes N it takes about so long on each database, the
+counts grow with N (60: the full ones), and the goals for time are limits. The seed reproduces all
+random choices. A database that cannot be reached is named; with CI=true, or if --database asks for
+it, that is a failure.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from statistics import median
 from django.db import transaction
 
 from django_async import schedule
+from django_async.api import schedule_many
 from django_async.models import Error, Group, Job
 from faults import jobs
 from faults.processes import Flush, descriptors, kill, resident
@@ -27,6 +28,9 @@ PACE = 0.1
 
 KILL_EACH = 10
 """Samples between two kills."""
+
+CHUNK = 10_000
+"""Jobs that are scheduled at once."""
 
 YOUTH = 1.0
 """Seconds in which a worker imports and caches what it needs."""
@@ -67,7 +71,7 @@ def _growth(samples: Sequence[int]) -> float:
 def soak(world: World, scale: Scale, rng: Random) -> Figures:
     """Jobs that work, fail, die, take too long, have children and form groups, and workers that
     are killed: memory and descriptors of the parent and of the workers stay level."""
-    total = scale.count(900, 300_000)
+    total = scale.count(600, 150_000)
     _fill(world, total, rng)
     with world.flush() as flush:
         parent, workers = _watch(flush, rng)
@@ -86,17 +90,25 @@ def _fill(world: World, total: int, rng: Random) -> None:
     """Mix jobs of all kinds."""
     longest = 0.004 if world.database == "sqlite" else 0.04
     kinds = rng.choices(("sleep", "fail", "have_children"), (90, 5, 5), k=total)
-    for number, kind in enumerate(kinds):
-        more: dict[str, list[float]] = {
-            "sleep": [round(rng.uniform(0, longest), 4)],
-            "fail": [],
-            "have_children": [2],
-        }
-        schedule(getattr(jobs, kind), [number, *more[kind]], priority=rng.randrange(5))
+    for first in range(0, total, CHUNK):
+        schedule_many(
+            {
+                "function": getattr(jobs, kind),
+                "args": [number, *_more(kind, rng.uniform(0, longest))],
+                "priority": rng.randrange(5),
+            }
+            for number, kind in enumerate(kinds[first : first + CHUNK])
+        )
     for number in range(max(5, total // 300)):
         schedule(jobs.die, [number], priority=rng.randrange(5))
         schedule(jobs.dawdle, [number], priority=rng.randrange(5), meta=LIMIT)
         _form_group(number)
+
+
+def _more(kind: str, seconds: float) -> list[float]:
+    """The arguments of a job after the first one."""
+    more: dict[str, list[float]] = {"sleep": [round(seconds, 4)], "have_children": [2]}
+    return more.get(kind, [])
 
 
 def _form_group(number: int) -> None:
