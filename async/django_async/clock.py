@@ -13,7 +13,7 @@ zone's offset is added.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from django.conf import settings
@@ -22,6 +22,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import DateTimeField, Func
 from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
+
+_CLOCKS_DIFFER = timedelta(days=1)
+"""What the clocks of this host and of the database may differ by."""
 
 
 class DatabaseNow(Func):
@@ -41,14 +44,27 @@ class DatabaseNow(Func):
 
 def now(using: str) -> datetime:
     """The database's time, as a model's field would hold it (aware if USE_TZ)."""
+    return as_field_value(utc_now(using))
+
+
+def utc_now(using: str) -> datetime:
+    """The database's time as an aware datetime, to which a timedelta can be added: across a change
+    of the hour, wall-clock time and a timedelta make a moment an hour off."""
     connection = connections[using]
     if connection.vendor == "sqlite":
-        return timezone.now()
-    sql = "UTC_TIMESTAMP(6)" if connection.vendor == "mysql" else "CLOCK_TIMESTAMP()"
+        return datetime.now(UTC)
+    sql = {"mysql": "UTC_TIMESTAMP(6)", "postgresql": "CLOCK_TIMESTAMP() AT TIME ZONE 'UTC'"}
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {sql}")
-        [moment] = cursor.fetchone()
-    return _as_field_value(moment.replace(tzinfo=UTC) if connection.vendor == "mysql" else moment)
+        cursor.execute(f"SELECT {sql[connection.vendor]}")
+        moment: datetime = cursor.fetchone()[0]
+    return moment.replace(tzinfo=UTC)
+
+
+def as_field_value(moment: datetime) -> datetime:
+    """An aware moment as a model's field holds it: aware if USE_TZ, else in the default zone."""
+    if settings.USE_TZ:
+        return moment.astimezone(UTC)
+    return timezone.make_naive(moment, timezone.get_default_timezone())
 
 
 def statement_time(connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
@@ -65,20 +81,36 @@ def _sql(connection: BaseDatabaseWrapper, postgresql: str) -> tuple[str, list[An
     if connection.vendor == "postgresql":
         return postgresql, []
     if connection.vendor == "mysql":
-        return "(UTC_TIMESTAMP(6) + INTERVAL %s SECOND)", [_offset(connection)]
+        offset, params = _offset(connection)
+        return f"(UTC_TIMESTAMP(6) + INTERVAL {offset} SECOND)", params
     return "%s", [connection.ops.adapt_datetimefield_value(timezone.now())]
 
 
-def _offset(connection: BaseDatabaseWrapper) -> int:
-    """Seconds from UTC to the wall clock in which Django stores times through this connection."""
+def _offset(connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+    """Seconds from UTC to the wall clock in which Django stores times through this connection.
+
+    Around a change of the hour it is the database's clock that says which side of it this is.
+    """
     zone = connection.timezone or timezone.get_default_timezone()
-    offset = datetime.now(zone).utcoffset()
+    here = datetime.now(UTC)
+    before, after = here - _CLOCKS_DIFFER, here + _CLOCKS_DIFFER
+    if (early := _offset_at(before, zone)) == (late := _offset_at(after, zone)):
+        return "%s", [early]
+    change = _change_between(before, after, zone).replace(tzinfo=None)
+    return "IF(UTC_TIMESTAMP(6) < %s, %s, %s)", [change, early, late]
+
+
+def _offset_at(moment: datetime, zone: tzinfo) -> int:
+    offset = moment.astimezone(zone).utcoffset()
     return int(offset.total_seconds()) if offset else 0
 
 
-def _as_field_value(value: datetime) -> datetime:
-    if timezone.is_naive(value):  # PostgreSQL's, without USE_TZ: in the session's zone already
-        return value
-    if settings.USE_TZ:
-        return value.astimezone(UTC)
-    return timezone.make_naive(value, timezone.get_default_timezone())
+def _change_between(before: datetime, after: datetime, zone: tzinfo) -> datetime:
+    """The second from which on the zone's offset is what it is at the later moment."""
+    while after - before > timedelta(seconds=1):
+        middle = before + (after - before) / 2
+        if _offset_at(middle, zone) == _offset_at(after, zone):
+            after = middle
+        else:
+            before = middle
+    return after.replace(microsecond=0)

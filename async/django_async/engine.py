@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from django.db import Error as DriverError
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import conf, policy, sessions, store
 from django_async.errors import QueueStopped, StopNow
@@ -127,7 +128,7 @@ class Engine:
     def run(self) -> Summary:
         """The whole pass: until nothing is left, a failure ends it, or the operator does."""
         began = self.clock()
-        self._use_database(self.parent.suspect_batches_of_the_dead)
+        self._use_database(self._register)
         while not self._is_over():
             self._hand_out()
             if self.parent.is_hidden:
@@ -145,6 +146,10 @@ class Engine:
             raise self._broken
         return self.summary
 
+    def _register(self) -> None:
+        self.parent.register()
+        self.walk.share = self.parent.share
+
     def _is_over(self) -> bool:
         if self._held:
             return False
@@ -156,14 +161,17 @@ class Engine:
         """Do something that needs the database; None while that is away, and tried now and then."""
         if self.outage.is_on and self.outage.pause:
             return None
+        connection, session = connections[self.using], None
         try:
             with self._in_database(), soft_time_limit(LONGEST_STATEMENT):
+                connection.ensure_connection()
+                session = connection.connection
                 if self.outage.is_on:
                     store.knock(self.using)
                     self.outage.end()
                 return act()
         except (DriverError, TaskTimeout, StopNow) as error:
-            self._note_trouble(error)
+            self._note_trouble(error, connection, session)
         return None
 
     @contextmanager
@@ -174,10 +182,12 @@ class Engine:
         finally:
             self.in_database = False
 
-    def _note_trouble(self, error: BaseException) -> None:
+    def _note_trouble(
+        self, error: BaseException, connection: BaseDatabaseWrapper, session: Any
+    ) -> None:
         """A silent connection is as good as none; a conflict is over at the next turn."""
-        connection = connections[self.using]
-        if isinstance(error, TaskTimeout | StopNow) or store.is_outage(error, connection):
+        silent = isinstance(error, TaskTimeout | StopNow)
+        if silent or store.is_outage(error, connection, session):
             connection.close()
             self.outage.note(str(error) or "it did not answer")
         elif not store.is_conflict(error, self.using):
@@ -219,7 +229,8 @@ class Engine:
             self._waits_for_suspect = True
             return False
         if not self.parent.covers(hint):
-            self.parent.suspect_batches_of_the_dead()
+            self.parent.look_around()
+            self.walk.share = self.parent.share
             self.parent.stamp([*self._held.values(), hint, *self.walk.queued()])
         return True
 

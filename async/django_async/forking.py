@@ -39,3 +39,6 @@ def _forget_connections() -> None:
             _kept.append(connection.connection)
             connection.connection = None
             sessions.forget_transaction(connection)
+        pools = getattr(connection, "_connection_pools", {})  # PostgreSQL's, from Django 5.1 on
+        if pool := pools.pop(connection.alias, None):
+            _kept.append(pool)

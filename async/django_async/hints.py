@@ -31,3 +31,15 @@ class Hint:
         if self.scheduled is None:
             return (-self.priority, 1, self.id)
         return (-self.priority, 0, self.scheduled, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The ids that a parent takes first: beside others who walk through the same jobs in the same
+    order, it would otherwise meet one of them at every job."""
+
+    rank: int = 0
+    parents: int = 1
+
+    def has(self, hint: Hint) -> bool:
+        return hint.id % self.parents == self.rank

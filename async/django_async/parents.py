@@ -29,9 +29,8 @@ from uuid import uuid4
 from django.db import connections, transaction
 
 from django_async import liveness, store
-from django_async.hints import Hint
+from django_async.hints import Hint, Share
 from django_async.models import Parent
-
 
 LOOK_AGAIN = 0.1
 """Seconds. A parent that has closed its connections in order to fork has a new one by then."""
@@ -44,8 +43,14 @@ class Registration:
     using: str
     workers: int = 1
     token: str = field(default_factory=lambda: uuid4().hex)
+    share: Share = field(default_factory=Share)
     _covered: set[tuple[int, int]] = field(default_factory=set)
     _locked_on: Any = None
+
+    def register(self) -> None:
+        """Become known, before anything runs."""
+        self.stamp([])
+        self.look_around()
 
     def covers(self, hint: Hint) -> bool:
         """Whether the hint is in the batch that was written last."""
@@ -74,17 +79,22 @@ class Registration:
             liveness.drop_lock(self.token, connections[self.using])
             self._locked_on = None
 
-    def suspect_batches_of_the_dead(self) -> None:
-        """Stamp what other parents had in hand when they died, and strike these out."""
-        others = Parent.objects.using(self.using).exclude(token=self.token)
-        for parent in list(others):
-            if has_died(parent, self.using):
-                _bequeath(parent, self.using)
+    def look_around(self) -> None:
+        """Stamp what other parents had in hand when they died, and strike these out; learn which
+        place this one has among those that live."""
+        parents = list(Parent.objects.using(self.using).order_by("pk"))
+        dead = [one for one in parents if one.token != self.token and has_died(one, self.using)]
+        for parent in dead:
+            _bequeath(parent, self.using)
+        tokens = [one.token for one in parents if one not in dead]
+        if self.token in tokens:
+            self.share = Share(tokens.index(self.token), len(tokens))
 
     @property
     def is_hidden(self) -> bool:
         """Whether others take this parent for dead: its connection has ended, as before a fork."""
-        return bool(self._covered) and connections[self.using].connection is not self._locked_on
+        known = self._locked_on is not None
+        return known and connections[self.using].connection is not self._locked_on
 
     def show_life(self) -> None:
         """Hold the lock that says that this parent lives: anew on each connection."""

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from operator import itemgetter
 from typing import Any
 
 from django_async.fetch import Fetch
-from django_async.hints import Hint
+from django_async.hints import Hint, Share
 
 PATIENCE = 0.1
 """Seconds before a job that could not be claimed is offered again."""
 
 OFFERS = 2
 """How often a job that cannot be claimed is offered in one pass: whoever holds it will run it."""
-
-SHARE = 4
-"""Beside other parents, one part in so many of a page is taken, by chance, before it is read anew:
-parents that walk the same page in the same order would meet at every job."""
 
 
 class Walk:
@@ -28,6 +23,10 @@ class Walk:
     Pages are read behind each other; what has to be offered again (a job that somebody held, one
     whose worker died, a final job that was released) is read again by its id and takes its place in
     the order among the hints that are still here.
+
+    Attributes:
+        share: what of each page is taken first; the engine keeps it up to date.
+        skipped: number of jobs that were given up because they could not be claimed.
     """
 
     def __init__(self, fetch: Fetch, batch_size: int, clock: Callable[[], float]) -> None:
@@ -38,10 +37,10 @@ class Walk:
         self._held: set[int] = set()
         self._cursor: Hint | None = None
         self._exhausted = False
-        self._contended = False
         self._again: dict[int, float] = {}
         self._offers: dict[int, int] = {}
         self._groups: set[int] = set()
+        self.share = Share()
         self.skipped = 0
 
     def take(self) -> Hint | None:
@@ -64,7 +63,6 @@ class Walk:
         """The hint could not be claimed: offer the job again a little later, but not for ever."""
         self._held.discard(hint.id)
         if taken:
-            self._contended = True
             return
         self._offers[hint.id] = self._offers.get(hint.id, 0) + 1
         if self._offers[hint.id] < OFFERS:
@@ -107,17 +105,20 @@ class Walk:
             self._groups = set()
 
     def _turn_page(self) -> None:
-        """Read on until a page has something new, or until the end."""
+        """Read on until a page has something new, or until the end. Of a page that has something of
+        this parent's own share, take that, and read the page anew: the rest is left to the others
+        as long as there is something else to do."""
+        size = self._batch_size * self.share.parents
         while not self._hints and not self._exhausted:
-            page = self._fetch.page(self._cursor, self._batch_size)
+            page = self._fetch.page(self._cursor, size)
             fresh = [hint for hint in page if self._is_new(hint)]
-            if self._contended and len(fresh) > SHARE:
-                self._add(random.sample(fresh, len(fresh) // SHARE))
+            if mine := [hint for hint in fresh if self.share.has(hint)]:
+                self._add(mine)
             else:
                 self._add(fresh)
+            if len(mine) in (0, len(fresh)):
                 self._cursor = page[-1] if page else self._cursor
-                self._exhausted = len(page) < self._batch_size
-            self._contended = False
+                self._exhausted = len(page) < size
 
     def _is_new(self, hint: Hint) -> bool:
         return (

@@ -99,12 +99,26 @@ def test_a_row_that_is_set_free_soon_is_run_in_the_same_pass() -> None:
 @on_commits
 @pytest.mark.skipif(not ON_SQLITE, reason="elsewhere no writer blocks all others")
 def test_a_claim_that_meets_sqlites_one_writer_is_tried_again() -> None:
-    job = schedule(jobs.note)
-    with writing() as stop_writing, before_statement("UPDATE async_job", 3, stop_writing):
-        done = run_pass()
+    job, claim = schedule(jobs.note), "UPDATE async_job SET started"
+    with ExitStack() as stack:
+        stop_writing: list[Callable[[], None]] = []
+        begin = before_statement(
+            claim, 1, lambda: stop_writing.append(stack.enter_context(writing()))
+        )
+        with begin, before_statement(claim, 3, lambda: stop_writing[0]()):
+            done = run_pass()
     assert set(done.ids) == {job.id}
     assert (done.summary.executed, done.summary.failed, done.summary.skipped) == (1, 0, 0)
     assert not job.errors.exists()
+
+
+@on_commits
+@pytest.mark.skipif(not ON_SQLITE, reason="elsewhere no writer blocks all others")
+def test_a_parent_that_meets_sqlites_one_writer_tries_again() -> None:
+    job = schedule(jobs.note)
+    with writing() as stop_writing, before_statement('UPDATE "async_parent"', 3, stop_writing):
+        done = run_pass()
+    assert (done.ids, done.summary.executed) == ([job.id], 1)
 
 
 TOMORROW = timedelta(days=1)

@@ -92,7 +92,7 @@ def test_who_runs_alone_and_kills_everybody_is_discarded_and_stops_nobody() -> N
 def test_a_batch_left_behind_raises_a_suspicion_and_no_more() -> None:
     batch = [schedule(jobs.note, [str(number)]) for number in range(4)]
     left_behind(*batch, workers=2)
-    Registration("default").suspect_batches_of_the_dead()
+    Registration("default").look_around()
     assert list(stamps().values()) == [store.SUSPECTED, store.SUSPECTED, None, None]
     assert {job.attempts for job in Job.objects.all()} == {0}
     assert not Error.objects.exists()
@@ -104,7 +104,7 @@ def test_what_has_ended_since_is_not_suspected() -> None:
     left_behind(executed, failed, open_end)
     executed.execute()
     Job.objects.filter(pk=failed.pk).update(attempts=1)
-    Registration("default").suspect_batches_of_the_dead()
+    Registration("default").look_around()
     assert stamps() == {executed.pk: None, failed.pk: None, open_end.pk: store.SUSPECTED}
 
 
@@ -113,14 +113,14 @@ def test_what_runs_elsewhere_is_not_suspected() -> None:
     running, open_end = schedule(jobs.note), schedule(jobs.note)
     left_behind(running, open_end)
     with locked(running):
-        Registration("default").suspect_batches_of_the_dead()
+        Registration("default").look_around()
         assert stamps() == {running.pk: None, open_end.pk: store.SUSPECTED}
 
 
 def test_a_parent_that_lives_raises_no_suspicion() -> None:
     job, other = schedule(jobs.note), Registration("default")
     with alive(lambda: other.stamp([hint(job)])):
-        Registration("default").suspect_batches_of_the_dead()
+        Registration("default").look_around()
         assert stamps() == {job.pk: None}
         assert Parent.objects.count() == 1
         assert not parents.is_gone(other.token, "default")

@@ -12,6 +12,7 @@ from forkpool.errors import (
     TimeLimitExceeded,
     WorkerDied,
 )
+from forkpool.executor import ForkExecutor, as_completed
 from forkpool.inline import InlinePool
 from forkpool.interface import Ended, Pool, Task
 from forkpool.limits import soft_time_limit
@@ -22,6 +23,7 @@ from forkpool.signals import StopSignals
 
 __all__ = [
     "Ended",
+    "ForkExecutor",
     "ForkPool",
     "ForkUnavailable",
     "InlinePool",
@@ -37,6 +39,7 @@ __all__ = [
     "TaskTimeout",
     "TimeLimitExceeded",
     "WorkerDied",
+    "as_completed",
     "explain_memory_error",
     "soft_time_limit",
     "tell_parent",

@@ -110,7 +110,8 @@ class Pool(Protocol):
             timeout: in seconds; 0 only looks, None waits without a limit.
 
         Raises:
-            StartFailed: workers end again and again before they are ready.
+            StartFailed: workers end again and again before they are ready. That is said once; the
+                next calls go on with the workers that are left, and say it again when none is.
             NotRunning: before start() or after the end.
         """
         ...

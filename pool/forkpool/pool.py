@@ -26,7 +26,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from forkpool.channel import dumps
+from forkpool.channel import Channel, dumps
 from forkpool.child import Terms
 from forkpool.clock import deadline_in, left
 from forkpool.errors import ForkUnavailable, NotRunning, PoolBusy, describe, describe_exit
@@ -199,14 +199,15 @@ class ForkPool(Pool):
         return ended
 
     def _refill(self) -> None:
-        if self._missing:
-            self._starts.check()
-        while self._missing and not self._starts.paused:
+        while self._missing and not (self._starts.paused or self._starts.exhausted):
             self._prepare()
             try:
                 self._fork()
             except OSError as error:  # no process or no descriptor is to be had
                 self._starts.note_failure(self._starts.failed, describe(error))
+        if self._starts.exhausted and not (self._starts.told and self._workers):
+            self._starts.told = True
+            raise self._starts.failure()
 
     def _prepare(self) -> None:
         if self._before_fork:
@@ -241,7 +242,7 @@ class ForkPool(Pool):
     def _due(self, deadline: float | None) -> float | None:
         """When there is something to do though no descriptor says so."""
         due = [deadline, *(worker.deadline for worker in self._workers)]
-        if self._missing and not self._closed:
+        if self._missing and not (self._closed or self._starts.exhausted):
             due.append(self._starts.due)
         return min((moment for moment in due if moment is not None), default=None)
 
@@ -263,7 +264,7 @@ class ForkPool(Pool):
         """Send what a worker has not taken in yet, and hear what it says."""
         self._hear(worker, worker.channel.arrived())
         if worker.channel.closed_by_peer:
-            self._selector.unregister(worker.channel)
+            self._unwatch(worker.channel)
             self._retire(worker)
         elif events & _WRITE and worker.flushed():
             self._selector.modify(worker.channel, _READ, partial(self._converse, worker))
@@ -285,9 +286,14 @@ class ForkPool(Pool):
             self._missing += 1
             worker.dismiss()
         elif worker.ready and worker not in self._idle:
-            self._starts.note_success()
+            if not worker.finished:
+                self._starts.note_success()
             self._news = True
             self._idle.append(worker)
+
+    def _unwatch(self, source: Channel | int) -> None:
+        if source in self._selector.get_map():
+            self._selector.unregister(source)
 
     def _retire(self, worker: Worker) -> None:
         if worker in self._idle:
@@ -297,9 +303,8 @@ class ForkPool(Pool):
         """Take a dead worker out of the books, and see to its replacement."""
         self._retire(worker)
         self._workers.remove(worker)
-        self._selector.unregister(worker.death)
-        if not worker.channel.closed_by_peer:
-            self._selector.unregister(worker.channel)
+        self._unwatch(worker.death)
+        self._unwatch(worker.channel)
         if not worker.leaving:
             worker.kill()  # its process group, of which something may be left
             self._missing += 1

@@ -17,25 +17,31 @@ class Starts:
     Attributes:
         failed: number of attempts since a worker was ready.
         due: when to try again, on the monotonic clock.
+        told: whether the caller knows that no worker can be started.
     """
 
     def __init__(self) -> None:
         self.failed = 0
         self.due = 0.0
+        self.told = False
         self._complaint = ""
 
     @property
     def paused(self) -> bool:
         return time.monotonic() < self.due
 
-    def check(self) -> None:
-        """Raise StartFailed if there is no point in trying again."""
-        if self.failed >= _ATTEMPTS:
-            raise StartFailed(f"{_ATTEMPTS} attempts to start a worker failed: {self._complaint}")
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is no point in trying again."""
+        return self.failed >= _ATTEMPTS
+
+    def failure(self) -> StartFailed:
+        return StartFailed(f"{_ATTEMPTS} attempts to start a worker failed: {self._complaint}")
 
     def note_success(self) -> None:
         self.failed = 0
         self.due = 0.0
+        self.told = False
 
     def note_failure(self, attempt: int, complaint: str) -> None:
         """Count the attempt that was the n-th, if no other worker of it has failed before."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from forkpool import ForkPool, WorkerDied
+from forkpool import ForkPool, StopSignals, WorkerDied
 
 
 def everywhere(pool: ForkPool, waiting: Any, count: int, function: Any, *args: Any) -> list[Any]:
@@ -73,6 +73,16 @@ def test_a_child_leads_its_own_process_group(waiting: Any) -> None:
         assert sorted(groups) == sorted(pool.pids)
 
 
+@pytest.mark.parametrize("ignored", [signal.SIGTERM, signal.SIGCHLD])
+def test_what_the_parent_ignores_a_child_does_not(waiting: Any, ignored: signal.Signals) -> None:
+    before = signal.signal(ignored, signal.SIG_IGN)
+    try:
+        with ForkPool(1) as pool:
+            assert waiting.run(pool, signal.getsignal, ignored).value == signal.SIG_DFL
+    finally:
+        signal.signal(ignored, before)
+
+
 def interrupt_oneself() -> str:
     os.kill(os.getpid(), signal.SIGINT)
     return "unmoved"
@@ -83,19 +93,50 @@ def test_a_child_ignores_ctrl_c(waiting: Any) -> None:
         assert waiting.run(pool, interrupt_oneself).value == "unmoved"
 
 
-def sockets_and_selectors() -> list[str]:
-    links = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
-    return sorted(link for link in links if link.startswith(("socket:", "anon_inode:")))
+def descriptors() -> list[str]:
+    """What the open descriptors stand for, without standard input, which a Process replaces."""
+    links = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    return sorted(os.readlink(link) for link in links if link.is_symlink() and link.name != "0")
 
 
 def test_a_child_keeps_no_descriptor_of_its_siblings(waiting: Any) -> None:
-    before = set(sockets_and_selectors())
+    """Its own are the channel, and the pipes by which multiprocess ties a parent and a child."""
+    before = set(descriptors())
     with ForkPool(4, max_tasks_per_child=2) as pool:
         for _ in range(2):
-            for kept in everywhere(pool, waiting, 4, sockets_and_selectors):
-                (channel,) = set(kept) - before
-                assert channel.startswith("socket:")
+            for kept in everywhere(pool, waiting, 4, descriptors):
+                kinds = [link.split(":")[0] for link in kept if link not in before]
+                assert sorted(kinds) == ["pipe", "pipe", "socket"]
             waiting.idle(pool, 4)
+
+
+def test_a_child_keeps_nothing_of_another_pool_and_of_its_signals(waiting: Any) -> None:
+    before = set(descriptors())
+    with (
+        StopSignals() as signals,
+        ForkPool(2, wakeup=signals.fileno()) as other,
+        ForkPool(1) as unused,
+        ForkPool(1) as pool,
+    ):
+        unused.kill()
+        waiting.idle(other, 2)
+        kept = waiting.run(pool, descriptors).value
+        kinds = [link.split(":")[0] for link in kept if link not in before]
+        assert sorted(kinds) == ["pipe", "pipe", "socket"]
+        assert waiting.run(other, os.getpid).value in other.pids
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert other.wait(None) == []
+
+
+def test_the_applications_own_descriptors_are_left_alone(waiting: Any) -> None:
+    reader, writer = os.pipe()
+    try:
+        with ForkPool(1) as pool:
+            assert waiting.run(pool, os.write, writer, b"still open").value == 10
+        assert os.read(reader, 10) == b"still open"
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def times_seeded() -> int:
@@ -181,10 +222,11 @@ def test_a_parent_that_died_too_early_is_noticed(
 
 
 PARENT = """
-import sys, time
+import atexit, sys, time
 from forkpool import ForkPool
 
 sys.platform = sys.argv[1]
+atexit.register(print, "the parent's exit handler", flush=True)
 pool = ForkPool(3)
 pool.start()
 while pool.idle < 3:
@@ -219,7 +261,7 @@ def test_no_child_survives_its_parent(platform: str, state: str) -> None:
 
 def test_a_forgotten_pool_does_not_keep_its_program_from_ending() -> None:
     with start_parent("linux", "exit") as parent:
-        assert parent.communicate(timeout=60)[0] == ""
+        assert parent.communicate(timeout=60)[0] == "the parent's exit handler\n"  # once
         assert parent.returncode == 0
 
 

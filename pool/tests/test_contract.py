@@ -1,14 +1,27 @@
 """What both pools promise."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from forkpool import ForkPool, InlinePool, NotRunning, Pool, PoolBusy, Task, TaskRaised
+from forkpool import (
+    Ended,
+    ForkPool,
+    InlinePool,
+    NotRunning,
+    Pool,
+    PoolBusy,
+    Task,
+    TaskRaised,
+    TaskTimeout,
+    soft_time_limit,
+    tell_parent,
+)
 
 Make = Callable[..., Pool]
 
@@ -106,6 +119,85 @@ def test_an_exception_without_a_repr_is_reported(pool: Pool, waiting: Any) -> No
     assert "fail_in_an_ugly_way" in error.traceback
 
 
+def run_limited(pool: Pool, waiting: Any, function: Callable[..., Any], **limits: float) -> Ended:
+    waiting.idle(pool)
+    task = pool.submit(function, **limits)
+    assert {"time_limit": task.time_limit, "soft_time_limit": task.soft_time_limit} == {
+        "time_limit": None,
+        "soft_time_limit": None,
+        **limits,
+    }
+    (ended,) = waiting.ends(pool, 1)
+    assert ended.task == task
+    return cast("Ended", ended)
+
+
+def spin() -> None:
+    while True:
+        try:
+            while True:
+                pass
+        except Exception:
+            pass
+
+
+def swallow() -> str:
+    try:
+        spin()
+    except BaseException:
+        pass
+    return "swallowed"
+
+
+def test_a_soft_limit_is_raised_in_the_task(pool: Pool, waiting: Any) -> None:
+    error = run_limited(pool, waiting, spin, soft_time_limit=0.02).error
+    assert isinstance(error, TaskRaised)
+    assert isinstance(error.original, TaskTimeout)
+    assert error.original.limit == 0.02
+    assert "in spin" in error.traceback
+    assert waiting.run(pool, signal.getitimer, signal.ITIMER_REAL).value == (0, 0)
+    assert [waiting.run(pool, os.getpid).value] == pool.pids
+
+
+def test_a_soft_limit_that_is_swallowed_is_over(pool: Pool, waiting: Any) -> None:
+    ended = run_limited(pool, waiting, swallow, soft_time_limit=0.02)
+    assert ended.value == "swallowed"
+    assert waiting.run(pool, add, 1).value == 1
+
+
+def test_a_task_that_is_in_time_ends_with_its_value(pool: Pool, waiting: Any) -> None:
+    ended = run_limited(pool, waiting, os.getpid, soft_time_limit=60.0, time_limit=60.0)
+    assert [ended.value] == pool.pids
+    assert waiting.run(pool, signal.getitimer, signal.ITIMER_REAL).value == (0, 0)
+
+
+def limit_a_part() -> str:
+    try:
+        with soft_time_limit(0.02):
+            spin()
+    except TaskTimeout as error:
+        return str(error)
+    return "not reached"
+
+
+def test_a_task_may_limit_a_part_of_itself(pool: Pool, waiting: Any) -> None:
+    ended = run_limited(pool, waiting, limit_a_part, soft_time_limit=60.0)
+    assert ended.value == "the task took longer than its soft time limit of 0.02 s"
+
+
+@pytest.mark.parametrize("limit", ["time_limit", "soft_time_limit"])
+def test_a_limit_of_nothing_is_refused(pool: Pool, waiting: Any, limit: str) -> None:
+    waiting.idle(pool)
+    with pytest.raises(ValueError, match="more than nothing"):
+        pool.submit(add, 1, **{limit: 0})
+    assert waiting.run(pool, add, 1).task.number == 1
+
+
+def test_a_task_may_tell_whoever_listens(pool: Pool, waiting: Any) -> None:
+    assert waiting.run(pool, tell_parent, "a note").error is None
+    assert waiting.run(pool, add, 1).value == 1
+
+
 def test_wait_returns_at_its_timeout(pool: Pool, waiting: Any) -> None:
     waiting.idle(pool)
     before = time.monotonic()
@@ -170,9 +262,19 @@ def test_an_exception_passes_through_the_context(make: Make) -> None:
         pool.wait(0)
 
 
-def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def run_example(number: int) -> None:
     readme = Path(__file__).parents[1] / "README.md"
-    code = readme.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    exec(code, {})
+    exec(readme.read_text(encoding="utf-8").split("```python\n")[number].split("```")[0], {})
+
+
+def test_the_first_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    run_example(1)
     values = [int(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
     assert sorted(values) == [number**2 for number in range(1000)]
+
+
+def test_the_second_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    run_example(2)
+    total, *values = [int(line) for line in capsys.readouterr().out.splitlines()]
+    assert total == 100
+    assert sorted(values) == [number**2 for number in range(10)]

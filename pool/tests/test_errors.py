@@ -74,6 +74,7 @@ def test_the_end_at_a_time_limit_in_words() -> None:
 def test_the_exported_names() -> None:
     assert forkpool.__all__ == [
         "Ended",
+        "ForkExecutor",
         "ForkPool",
         "ForkUnavailable",
         "InlinePool",
@@ -89,6 +90,7 @@ def test_the_exported_names() -> None:
         "TaskTimeout",
         "TimeLimitExceeded",
         "WorkerDied",
+        "as_completed",
         "explain_memory_error",
         "soft_time_limit",
         "tell_parent",

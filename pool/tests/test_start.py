@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from forkpool import (
     ForkUnavailable,
     NotRunning,
     StartFailed,
+    WorkerDied,
     starts,
 )
 
@@ -112,10 +114,15 @@ def test_starts_that_fail_later_do_not_lose_what_still_runs(
         assert ended.task == dead
         with pytest.raises(StartFailed, match="exited with code 1"):
             pool.wait(60)
+        assert pool.wait(0.05) == []
         gate.open()
-        (ended,) = pool.shutdown()
-        assert ended.task == running
-        assert ended.error is None
+        (ended,) = waiting.ends(pool, 1)
+        assert (ended.task, ended.error) == (running, None)
+        pool.submit(leave, 3)
+        (ended,) = waiting.ends(pool, 1)
+        assert isinstance(ended.error, WorkerDied)
+        with pytest.raises(StartFailed, match="exited with code 1"):
+            pool.wait(0)
 
 
 def test_a_before_fork_that_raises_leaves_nothing_behind() -> None:
@@ -163,3 +170,104 @@ def test_a_platform_without_fork_is_told_in_words(monkeypatch: pytest.MonkeyPatc
 def test_numbers_that_make_no_sense_are_refused(workers: int, limit: int | None) -> None:
     with pytest.raises(ValueError, match="at least one"):
         ForkPool(workers, max_tasks_per_child=limit)
+
+
+def hang(folder: Path, times: int) -> None:
+    """The first children never get ready."""
+    (folder / str(os.getpid())).touch()
+    if len(list(folder.iterdir())) <= times:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(FOREVER)
+
+
+def test_a_child_that_does_not_get_ready_is_replaced(waiting: Any, tmp_path: Path) -> None:
+    with ForkPool(1, initializer=partial(hang, tmp_path, 1), start_timeout=1) as pool:
+        (first,) = pool.pids
+        waiting.idle(pool)
+        waiting.gone(first)
+        assert pool.pids != [first]
+        assert waiting.run(pool, send_back, 1).value == 1
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_children_that_never_get_ready_end_the_pool(tmp_path: Path) -> None:
+    with (
+        ForkPool(2, initializer=partial(hang, tmp_path, 100), start_timeout=0.1) as pool,
+        pytest.raises(StartFailed, match=r"was not ready within 0\.1 s"),
+    ):
+        pool.wait(60)
+
+
+def test_a_shutdown_does_not_wait_longer_for_a_child_to_get_ready(tmp_path: Path) -> None:
+    pool = ForkPool(1, initializer=partial(hang, tmp_path, 1), start_timeout=0.1)
+    pool.start()
+    assert pool.shutdown() == []
+
+
+def test_the_pauses_between_attempts_grow_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    attempts = starts.Starts()
+    pauses = []
+    for attempt in range(5):
+        assert not attempts.exhausted
+        attempts.note_failure(attempt, "out of luck")
+        attempts.note_failure(attempt, "a sibling, forked at the same time")
+        pauses.append(round(attempts.due - 1000, 3))
+    assert pauses == [0.1, 0.3, 0.9, 2.0, 2.0]
+    assert attempts.exhausted
+    assert attempts.paused
+    attempts.note_success()
+    assert (attempts.failed, attempts.due) == (0, 0)
+
+
+def test_a_pause_ends_by_itself_and_the_wakeup_is_heard_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(starts, "_PAUSE", 1.0)
+    forks: list[float] = []
+    reader, writer = os.pipe()
+    pool = ForkPool(
+        1,
+        initializer=lambda: leave(1),
+        before_fork=lambda: forks.append(time.monotonic()),
+        wakeup=reader,
+    )
+    try:
+        with pool:
+            while pool.pids:
+                assert pool.wait(0.01) == []
+            os.write(writer, b".")
+            assert pool.wait(None) == []
+            os.read(reader, 1)
+            assert len(forks) == 1  # it pauses still
+            while len(forks) == 1:
+                assert pool.wait(0.01) == []
+            assert forks[1] - forks[0] >= 1
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_a_fork_that_fails_later_is_tried_again(
+    waiting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork = os.fork
+    failures = [BlockingIOError("too many processes")] * 2
+
+    def fork_at_last() -> int:
+        if failures:
+            raise failures.pop()
+        return fork()
+
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        monkeypatch.setattr(os, "fork", fork_at_last)
+        assert isinstance(waiting.run(pool, leave, 3).error, WorkerDied)
+        assert waiting.run(pool, send_back, 1).value == 1
+        assert failures == []
+        failures += [BlockingIOError("too many processes")] * 5
+        pool.submit(leave, 3)
+        waiting.ends(pool, 1)
+        with pytest.raises(StartFailed, match="too many processes"):
+            pool.wait(60)
