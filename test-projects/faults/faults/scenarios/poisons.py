@@ -54,6 +54,8 @@ def poison(world: World, scale: Scale, rng: Random) -> Figures:
     count = 0
     for _ in range(scale.count(1, 20)):
         names = rng.sample(list(ENDS), len(ENDS))
+        # Last, so that its worker ends in good order: a death would take the child along.
+        names.sort(key="child".__eq__)
         innocent, poisoned = _schedule(world, names)
         grace = json.dumps({"TIMEOUT_GRACE": LIMIT})
         with world.flush("--memory-limit", "2G", FAULTS_ASYNC=grace) as flush:
