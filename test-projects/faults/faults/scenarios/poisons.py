@@ -51,21 +51,24 @@ BESIDE = 5
 @scenario(11, "poisons", limit=180.0)
 def poison(world: World, scale: Scale, rng: Random) -> Figures:
     """Jobs crash, exit, loop, hoard, and leave processes behind; no other job notices."""
-    count = 0
-    for _ in range(scale.count(1, 20)):
-        names = rng.sample(list(ENDS), len(ENDS))
-        # Last, so that its worker ends in good order: a death would take the child along.
-        names.sort(key="child".__eq__)
-        innocent, poisoned = _schedule(world, names)
-        grace = json.dumps({"TIMEOUT_GRACE": LIMIT})
-        with world.flush("--memory-limit", "2G", FAULTS_ASYNC=grace) as flush:
-            flush.end(1)
-        must_be_untouched(innocent)
-        for name, job in poisoned.items():
-            must_have_ended(name, job, ENDS[name])
-        count += len(poisoned)
-        world.check()
-    return {"poisons": count, "beside each": BESIDE}
+    rounds = scale.count(1, 20)
+    for _ in range(rounds):
+        _drain(world, rng.sample(list(ENDS), len(ENDS)), code=1)
+        # By itself, so that its worker ends in good order: a death would take the child along.
+        _drain(world, ["child"], code=0)
+    return {"poisons": rounds * (len(ENDS) + 1), "beside each": BESIDE}
+
+
+def _drain(world: World, names: list[str], *, code: int) -> None:
+    """Run these poisons beside innocent jobs, and see how each of them ends."""
+    innocent, poisoned = _schedule(world, names)
+    grace = json.dumps({"TIMEOUT_GRACE": LIMIT})
+    with world.flush("--memory-limit", "2G", FAULTS_ASYNC=grace) as flush:
+        flush.end(code)
+    must_be_untouched(innocent)
+    for name, job in poisoned.items():
+        must_have_ended(name, job, ENDS[name])
+    world.check()
 
 
 def _schedule(world: World, names: list[str]) -> tuple[list[int], dict[str, int]]:
