@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from django.db import Error as DriverError
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import conf, policy, sessions, store
 from django_async.errors import QueueStopped, StopNow
@@ -160,14 +161,17 @@ class Engine:
         """Do something that needs the database; None while that is away, and tried now and then."""
         if self.outage.is_on and self.outage.pause:
             return None
+        connection, session = connections[self.using], None
         try:
             with self._in_database(), soft_time_limit(LONGEST_STATEMENT):
+                connection.ensure_connection()
+                session = connection.connection
                 if self.outage.is_on:
                     store.knock(self.using)
                     self.outage.end()
                 return act()
         except (DriverError, TaskTimeout, StopNow) as error:
-            self._note_trouble(error)
+            self._note_trouble(error, connection, session)
         return None
 
     @contextmanager
@@ -178,10 +182,12 @@ class Engine:
         finally:
             self.in_database = False
 
-    def _note_trouble(self, error: BaseException) -> None:
+    def _note_trouble(
+        self, error: BaseException, connection: BaseDatabaseWrapper, session: Any
+    ) -> None:
         """A silent connection is as good as none; a conflict is over at the next turn."""
-        connection = connections[self.using]
-        if isinstance(error, TaskTimeout | StopNow) or store.is_outage(error, connection):
+        silent = isinstance(error, TaskTimeout | StopNow)
+        if silent or store.is_outage(error, connection, session):
             connection.close()
             self.outage.note(str(error) or "it did not answer")
         elif not store.is_conflict(error, self.using):

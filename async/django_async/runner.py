@@ -303,7 +303,7 @@ class Attempt:
         """Nothing has happened to the job: try again, if there is reason to hope."""
         if self._has_lost_session():
             self._drop_dead_connection()
-        elif store.is_outage(error, self.connection):
+        elif store.is_outage(error, self.connection, None):
             self.connection.close()
             return Away(self.hint, str(error))
         elif not store.is_conflict(error, self.using):
@@ -311,13 +311,11 @@ class Attempt:
         return Busy(self.hint)
 
     def _has_lost_session(self) -> bool:
-        """Whether the session of the last job has ended since. (Django may have opened a new one on
-        its way out of the transaction; a server that is away opens none.)"""
+        """Whether the session of the last job has ended since."""
         if self.last_session is None:
             return False
-        return self.connection.connection is not self.last_session or not store.is_alive(
-            self.connection
-        )
+        lost = store.has_lost(self.last_session, self.connection)
+        return lost or not store.is_alive(self.connection)
 
     def _drop_dead_connection(self) -> None:
         if not store.is_alive(self.connection):

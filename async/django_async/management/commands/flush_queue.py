@@ -63,13 +63,13 @@ class Command(BaseCommand):
         )
         add(
             "--max-memory-per-worker",
-            type=_size,
+            type=read_size,
             metavar="SIZE",
             help="replace a worker process that occupies more memory after a job (200M, 1G)",
         )
         add(
             "--memory-limit",
-            type=_size,
+            type=read_size,
             metavar="SIZE",
             help="fail a job with a MemoryError if its process would need more address space",
         )
@@ -194,7 +194,7 @@ def _workers(text: str) -> int:
     return number
 
 
-def _size(text: str) -> int:
+def read_size(text: str) -> int:
     """Bytes, from a whole number with or without a unit."""
     number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
     if not number.isdecimal() or int(number) < 1 or unit not in _UNITS:
