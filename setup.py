@@ -14,6 +14,7 @@ MYSQL = ["mysqlclient>=2.2.1"]
 TEST = [
     "coverage>=7.10",
     "hypothesis>=6.140",
+    "psycopg-pool>=3.2",
     "pytest>=9.0",
     "pytest-django>=4.11.1",
 ]

@@ -222,8 +222,9 @@ def test_inside_a_job_it_waits_for_a_match_that_is_running(
 @in_transactions
 @row_locks
 def test_inside_a_job_it_waits_for_nobody_else() -> None:
-    others = [schedule(nothing, [n]) for n in range(30)]
-    matches = [schedule(nothing, ["match"]) for _ in range(30)]
+    """However many matches there are: from 1,000 keys on MariaDB reads, and locks, all rows."""
+    others = schedule_many({"function": nothing, "args": [n]} for n in range(30))
+    matches = schedule_many({"function": nothing, "args": ["match"]} for _ in range(1_100))
     canceller = schedule(calls.cancels, [NOTHING, "match"])
     with locked(*others):
         assert elsewhere(canceller.execute) == len(matches)

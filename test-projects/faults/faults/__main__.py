@@ -1,9 +1,10 @@
 """Inflict faults on the queue, and count what was lost or done twice.
 
 Each scenario runs on each database that can be reached and that it applies to. Without --minutes
-it is the short form of a few minutes; with --minutes N the counts grow with N (60: the full ones),
-and the goals for time are limits. The seed reproduces all random choices. A database that cannot
-be reached is named; with CI=true, or if --database asks for it, that is a failure.
+it is the short form of a few minutes; with --minutes N it takes about so long on each database, the
+counts grow with N (60: the full ones), and the goals for time are limits. The seed reproduces all
+random choices. A database that cannot be reached is named; with CI=true, or if --database asks for
+it, that is a failure.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import time
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from faults.report import FAILED, NOT_RUN, Result, closing, markdown, table
 from faults.scenario import ALL
@@ -71,7 +71,7 @@ def run(database: str, chosen: argparse.Namespace) -> list[Result]:
 
 def run_in(folder: Path, database: str, chosen: argparse.Namespace) -> list[Result]:
     """The same, with a folder for its files."""
-    found = folder / "results.json"
+    found = folder / "results"
     order = {
         "scenarios": chosen.scenario,
         "minutes": chosen.minutes,
@@ -91,9 +91,16 @@ def run_in(folder: Path, database: str, chosen: argparse.Namespace) -> list[Resu
         },
         check=False,
     )
+    results = [Result(**json.loads(line)) for line in lines(found)]
     if done.returncode:
-        return [Result("all", database, FAILED, problem=f"exit code {done.returncode}")]
-    return load_results(json.loads(found.read_text()))
+        results.append(Result("the rest", database, FAILED, problem=f"exit {done.returncode}"))
+        print(results[-1].line())
+    return results
+
+
+def lines(file: Path) -> list[str]:
+    """Those of a file that may not exist."""
+    return file.read_text().splitlines() if file.exists() else []
 
 
 def unreachable(database: str) -> str:
@@ -123,10 +130,7 @@ def save(file: Path, chosen: argparse.Namespace, results: list[Result]) -> None:
 
 def load(file: Path) -> list[Result]:
     """The results that save() wrote."""
-    return load_results(json.loads(file.read_text(encoding="utf-8"))["results"])
-
-
-def load_results(found: list[dict[str, Any]]) -> list[Result]:
+    found = json.loads(file.read_text(encoding="utf-8"))["results"]
     return [Result(**one) for one in found]
 
 

@@ -23,6 +23,7 @@ from forkpool import channel
 
 STEPS = (
     "before the handshake",
+    "half-way through a note",
     "before the claim",
     "after the claim",
     "in the job",
@@ -32,6 +33,17 @@ STEPS = (
     "half-way through the report",
     "in a commit hook",
 )
+"""In the order in which a worker reaches them."""
+
+UNDOING = STEPS[1:7]
+"""The steps at which a worker holds a job that is not committed yet: its death is the job's."""
+
+MESSAGES = {
+    "ready": "before the handshake",
+    "note": "half-way through a note",
+    "returned": "half-way through the report",
+}
+"""What a worker says to the parent, and the step at which it does."""
 
 _home = 0
 """The process that installed this: of all that are forked from it, it alone is no worker."""
@@ -67,7 +79,7 @@ def install() -> None:
     _wrap(store, "claim", before="before the claim", after="after the claim")
     _wrap(store, "mark_executed", after="after the mark")
     _wrap(BaseDatabaseWrapper, "_savepoint_commit", before="before RELEASE")
-    _wrap(BaseDatabaseWrapper, "_commit", after="after COMMIT")
+    _wrap_commit()
     _wrap_send()
 
 
@@ -84,22 +96,39 @@ def _wrap(owner: Any, name: str, *, before: str = "", after: str = "") -> None:
     setattr(owner, name, wrapper)
 
 
+def _wrap_commit() -> None:
+    """Of a worker's commits, those count in which a job was marked as executed."""
+    owners: tuple[Any, Any] = store, BaseDatabaseWrapper
+    mark, commit = store.mark_executed, owners[1]._commit
+    marked = False
+
+    @functools.wraps(mark)
+    def marking(*args: Any) -> bool:
+        nonlocal marked
+        marked = mark(*args)
+        return marked
+
+    @functools.wraps(commit)
+    def committing(self: BaseDatabaseWrapper) -> Any:
+        nonlocal marked
+        result, after_mark, marked = commit(self), marked, False
+        reach("after COMMIT" if after_mark else "")
+        return result
+
+    owners[0].mark_executed, owners[1]._commit = marking, committing
+
+
 def _wrap_send() -> None:
-    """A worker's first message is the handshake, each later one a report."""
     send = channel.Channel.send
-    shaken: set[int] = set()
 
     @functools.wraps(send)
     def wrapper(self: channel.Channel, message: bytes) -> None:
-        me = os.getpid()
-        if me == _home:
-            send(self, message)
-            return
-        reach("" if me in shaken else "before the handshake")
-        if me in shaken and _take("half-way through the report"):
-            _send_half(self, message)
-            _die()
-        shaken.add(me)
+        if os.getpid() != _home:
+            step = MESSAGES.get(channel.loads(message)[0], "")
+            if step.startswith("half-way") and _take(step):
+                _send_half(self, message)
+                _die()
+            reach(step)
         send(self, message)
 
     channel.Channel.send = wrapper  # type: ignore[method-assign]

@@ -10,6 +10,8 @@ from contextlib import suppress
 from django.db import connection, transaction
 
 from django_async import schedule
+from django_async.current import current
+from django_async.models import Job
 from faults import injection, ledger
 from faults.processes import children
 
@@ -77,16 +79,33 @@ def kill_everybody(number: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def fail(number: int) -> None:
-    """Enter itself, and fail."""
-    ledger.enter()
-    raise ValueError(f"job {number} fails")
+def pause(number: int) -> int:
+    """Hold the transaction for 0 to 10 ms, depending on the number."""
+    return sleep(number, number * 7 % 11 / 1000)
 
 
-def die(number: int) -> None:
-    """Enter itself, and die."""
+def fail(number: int) -> int:
+    """Fail the first time."""
     ledger.enter()
-    os.kill(os.getpid(), signal.SIGKILL)
+    if _is_first():
+        raise ValueError(f"job {number} fails")
+    return number
+
+
+def die(number: int) -> int:
+    """Die the first time."""
+    ledger.enter()
+    if _is_first():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def dawdle(number: int) -> int:
+    """Take a second the first time, which is too long."""
+    ledger.enter()
+    if _is_first():
+        time.sleep(1)
+    return number
 
 
 def have_children(number: int, depth: int) -> int:
@@ -95,3 +114,10 @@ def have_children(number: int, depth: int) -> int:
     for _ in range(2 if depth else 0):
         schedule(have_children, [number, depth - 1])
     return number
+
+
+def _is_first() -> bool:
+    """Whether this is the job's first attempt."""
+    running = current()
+    assert running is not None
+    return Job.objects.filter(pk=running.id, attempts=0).exists()

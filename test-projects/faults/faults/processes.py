@@ -136,9 +136,12 @@ def children(pid: int) -> list[int]:
 
 def is_alive(pid: int) -> bool:
     """Whether the process runs; one that only waits to be reaped does not."""
-    with suppress(OSError):
-        return _state(pid) not in "ZX"
-    return False
+    return _stat(pid)[0] not in "ZX"
+
+
+def has_group(pid: int) -> bool:
+    """Whether a process that lives is left of the group that this one led."""
+    return any(_group(other) == pid and is_alive(other) for other in _processes())
 
 
 def kill(pid: int) -> None:
@@ -150,8 +153,7 @@ def kill(pid: int) -> None:
 def survivors() -> list[int]:
     """The processes of this run that live, this one excepted."""
     mark = f"FAULTS_FOLDER={FOLDER}".encode()
-    found = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
-    return [pid for pid in found if pid != os.getpid() and _has(pid, mark) and is_alive(pid)]
+    return [pid for pid in _processes() if pid != os.getpid() and _has(pid, mark) and is_alive(pid)]
 
 
 def resident(pid: int) -> int:
@@ -167,12 +169,22 @@ def descriptors(pid: int) -> int:
 
 def cpu_seconds(pid: int) -> float:
     """Seconds of a processor that the process has used so far."""
-    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, _stat(pid)[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+def _processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def _group(pid: int) -> int:
+    return int(_stat(pid)[2])
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent, group and more; of a process that is gone as of a dead one."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return ["X", *["0"] * 12]
 
 
 def _has(pid: int, mark: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -36,17 +37,18 @@ def main() -> None:
 
     with world() as here:
         scale = Scale(order["minutes"])
-        chosen = [one for one in scenarios().values() if here.database in one.databases]
-        results = [
-            attempt(one, here, scale, order["seed"])
-            for one in chosen
-            if one.name in (order["scenarios"] or scenarios())
-        ]
-    Path(order["results"]).write_text(json.dumps([asdict(result) for result in results]))
+        names = order["scenarios"] or scenarios()
+        applying = (one for one in scenarios().values() if here.database in one.databases)
+        chosen = [one for one in applying if one.name in names]
+        with Path(order["results"]).open("w", buffering=1) as results:
+            for one in chosen:
+                result = attempt(one, here, scale, order["seed"])
+                print(result.line(), flush=True)
+                print(json.dumps(asdict(result)), file=results)
 
 
 def attempt(one: Scenario, here: World, scale: Scale, seed: int) -> Result:
-    """Run a scenario and check what holds after every one; print and return what came of it."""
+    """Run a scenario, check what holds after every one, and clear away; what came of it."""
     began = time.monotonic()
     figures: Figures = {}
     outcome, problem = PASSED, ""
@@ -63,24 +65,25 @@ def attempt(one: Scenario, here: World, scale: Scale, seed: int) -> Result:
         outcome, problem = FAILED, traceback.format_exc()
     here.clear_away()
     seconds = round(time.monotonic() - began, 1)
-    result = Result(one.name, here.database, outcome, seconds, figures, problem)
-    print(result.line(), flush=True)
-    return result
+    return Result(one.name, here.database, outcome, seconds, figures, problem)
 
 
 @contextmanager
 def limit(seconds: float) -> Iterator[None]:
-    """Within the block, raise a Violation when the time is up."""
+    """Within the block, raise a Violation when the time is up; where a call into C does not let
+    Python's handler run, end the process a little later."""
 
     def give_up(*_: object) -> None:
         raise Violation(f"it hangs: {seconds:g} s were enough")
 
     signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, seconds)
+    faulthandler.dump_traceback_later(seconds + 10, exit=True)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
 
 
 if __name__ == "__main__":

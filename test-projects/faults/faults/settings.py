@@ -48,7 +48,7 @@ DATABASES = {"default": {"sqlite": sqlite, "postgres": postgres, "mysql": mysql}
 # The same database by other ways, for what a fork may do to connections.
 DATABASES["persistent"] = {**DATABASES["default"], "CONN_MAX_AGE": None}
 if DATABASE == "postgres" and django.VERSION >= (5, 1) and find_spec("psycopg_pool"):
-    DATABASES["pooled"] = {**DATABASES["default"], "OPTIONS": {"pool": True}}
+    DATABASES["pooled"] = {**DATABASES["default"], "OPTIONS": {"pool": {"min_size": 1}}}
 
 INSTALLED_APPS = ["django_async", "faults", "suite"]
 SECRET_KEY = "for tests only"

@@ -19,7 +19,7 @@ RESTARTS = 10
 def kill_parent(world: World, scale: Scale, rng: Random) -> Figures:
     """The parent is killed in the middle of a drain; another one goes on at once."""
     orphaned, resumed = [], []
-    for _ in range(scale.count(3, 100)):
+    for _ in range(scale.count(2, 100)):
         known = len(ledger.starts())
         world.schedule(jobs.sleep, [[number, 0.02] for number in range(60)])
         orphaned.append(_kill_one(world, known + rng.randrange(4, 20)))

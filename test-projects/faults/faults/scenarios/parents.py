@@ -35,7 +35,7 @@ WAITING = {
 @scenario(5, "parents", ALL)
 def share_a_queue(world: World, scale: Scale, rng: Random) -> Figures:
     """Two and three parents drain one queue, each job once."""
-    total = scale.count(300, 20_000)
+    total = scale.count(200, 20_000)
     for parents in (2, 3):
         world.schedule(jobs.enter, [[number] for number in range(total)])
         with ExitStack() as stack:
@@ -52,11 +52,12 @@ def share_a_queue(world: World, scale: Scale, rng: Random) -> Figures:
 def drain_together(world: World, scale: Scale, rng: Random) -> Figures:
     """Two and three parents drain a queue as fast as one with as many workers."""
     figures: Figures = {}
+    jobs_each = scale.count(400, 4_000)
     for parents in (2, 3):
         ratios = []
         for _ in range(scale.count(1, 15)):
-            alone = _rate(world, 1, parents * WORKERS, scale.count(600, 4_000))
-            ratios.append(_rate(world, parents, WORKERS, scale.count(600, 4_000)) / alone)
+            alone = _rate(world, 1, parents * WORKERS, jobs_each)
+            ratios.append(_rate(world, parents, WORKERS, jobs_each) / alone)
         figures[f"{parents} parents to one"] = round(median(ratios), 2)
         scale.judge_ratio(f"the rate of {parents} parents to one", median(ratios), goal=0.85)
     return figures

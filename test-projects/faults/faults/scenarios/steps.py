@@ -13,23 +13,20 @@ from faults.world import World
 DEATHS = 2
 """Of workers at each step. After three in a row that had not started, the pool would give up."""
 
-UNDOING = injection.STEPS[1:6]
-"""The steps at which a worker holds a job that is not committed yet: its death is the job's."""
-
 
 @scenario(2, "steps")
 def die_at_each_step(world: World, scale: Scale, rng: Random) -> Figures:
     """Workers are killed at each step of an attempt, from the handshake to the commit hook."""
-    rounds = [list(injection.STEPS)]
+    steps = [step for step in injection.STEPS if world.database != "sqlite" or "note" not in step]
     # All steps together say that something is wrong; each alone, with which.
-    rounds += [[step] for step in injection.STEPS] * scale.count(0, 10)
-    for steps in rounds:
-        _drain_with_deaths(world, steps, scale.count(40, 200))
-    deaths = [step for steps in rounds for step in steps] * DEATHS
-    errors, expected = Error.objects.count(), sum(step in UNDOING for step in deaths)
+    rounds = [steps, *[[step] for step in steps] * scale.count(0, 10)]
+    for some in rounds:
+        _drain_with_deaths(world, some, scale.count(40, 200))
+    deaths = [step for some in rounds for step in some] * DEATHS
+    errors, expected = Error.objects.count(), sum(step in injection.UNDOING for step in deaths)
     if errors != expected:
         raise Violation(f"{errors} errors of jobs, where {expected} attempts were undone")
-    return {"steps": len(injection.STEPS), "deaths": len(deaths), "errors": errors}
+    return {"steps": len(steps), "deaths": len(deaths), "errors": errors}
 
 
 def _drain_with_deaths(world: World, steps: list[str], number: int) -> None:

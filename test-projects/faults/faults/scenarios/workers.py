@@ -9,7 +9,7 @@ from random import Random
 from django_async.models import Error, Job
 from faults import jobs, ledger, probes
 from faults.ledger import Start
-from faults.processes import Flush, is_alive, kill, wait_for, wait_until
+from faults.processes import Flush, has_group, is_alive, kill, wait_for, wait_until
 from faults.scale import Figures, Scale, percentile, spread
 from faults.scenario import scenario
 from faults.world import World
@@ -21,8 +21,8 @@ PACE = 0.02
 @scenario(1, "workers-killed", limit=240)
 def kill_workers(world: World, scale: Scale, rng: Random) -> Figures:
     """Random workers are killed every 20 ms during a drain, half of them in a job."""
-    wanted = scale.count(200, 10_000)
-    total = scale.count(1_200, 100_000)
+    wanted = scale.count(100, 10_000)
+    total = scale.count(600, 100_000)
     longest = 0.005 if world.database == "sqlite" else 0.02
     world.schedule(jobs.sleep, [[number, rng.uniform(0, longest)] for number in range(total)])
     kills = parents = 0
@@ -32,7 +32,8 @@ def kill_workers(world: World, scale: Scale, rng: Random) -> Figures:
             kills += _kill_at_random(flush, wanted - kills, rng)
             flush.end(0, 1)
     world.drain()
-    return {"jobs": total, "kills": kills, "jobs cut short": Error.objects.count()}
+    cut = Error.objects.count()
+    return {"jobs": total, "kills": kills, "jobs cut short": cut, "parents": parents}
 
 
 def _kill_at_random(flush: Flush, wanted: int, rng: Random) -> int:
@@ -54,7 +55,7 @@ def free_rows(world: World, scale: Scale, rng: Random) -> Figures:
     figures: Figures = {}
     for inside, leaves in ((False, False), (False, True), (True, False), (True, True)):
         what = f"{'inside' if inside else 'between'}{', process left' if leaves else ''}"
-        seconds = _measure(world, scale.count(8, 500), inside=inside, leaves=leaves)
+        seconds = _measure(world, scale.count(6, 500), inside=inside, leaves=leaves)
         figures |= spread(what, seconds)
         late = percentile(seconds, 99) * 1000
         scale.judge(f"{what}: the row's lock, ms", late, goal=250 if inside else 50, bound=3000)
@@ -79,7 +80,7 @@ def _measure(world: World, times: int, *, inside: bool, leaves: bool) -> list[fl
 def _ripe(killed: Container[Start]) -> Start | None:
     """An attempt that has got to where it stays, and will be there for a while."""
     now = time.monotonic()
-    fresh = (start for start in ledger.starts() if 0.1 < now - start.at < jobs.LONG / 2)
+    fresh = (start for start in ledger.latest(16) if 0.1 < now - start.at < jobs.LONG / 2)
     return next((one for one in fresh if one not in killed and is_alive(one.pid)), None)
 
 
@@ -87,4 +88,6 @@ def _kill_one(start: Start) -> float:
     """Kill the worker in its attempt; seconds until the job's row could be locked."""
     [(attempts,)] = probes.ask(probes.READ, start.job)
     kill(start.pid)
-    return wait_until(lambda: probes.is_free(start.job, attempts), f"the row of job {start.job}")
+    free = wait_until(lambda: probes.is_free(start.job, attempts), f"the row of job {start.job}")
+    wait_until(lambda: not has_group(start.pid), "the end of what the job left behind")
+    return free
