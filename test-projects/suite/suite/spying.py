@@ -84,6 +84,6 @@ def writing_between(start: str, first: int, last: int) -> Iterator[None]:
         def begin() -> None:
             stop.append(stack.enter_context(writing()))
 
-        with before_statement(start, first, begin):
-            with before_statement(start, last, lambda: stop[0]()):
-                yield
+        end = before_statement(start, last, lambda: stop[0]())
+        with before_statement(start, first, begin), end:
+            yield
