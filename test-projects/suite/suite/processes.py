@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
+from django.db import connection, connections
 
 MANAGE = Path(__file__).parents[1] / "manage.py"
 BARE = Path(__file__).parents[1] / "bare.py"
@@ -28,6 +28,7 @@ def manage(
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "suite.beside_settings",
             "TEST_DATABASE": str(connection.settings_dict["NAME"]),
+            "TEST_DATABASE_OTHER": str(connections["other"].settings_dict["NAME"]),
         },
         text=True,
         start_new_session=True,
