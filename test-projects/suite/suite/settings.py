@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 ENV = os.environ.get
@@ -10,7 +11,8 @@ ENV = os.environ.get
 
 def sqlite(suffix: str) -> dict[str, Any]:
     # Workers are processes of their own: they can share a file, but no in-memory database.
-    name = ENV("SQLITE_NAME", "suite.sqlite3") + suffix
+    file = Path(ENV("SQLITE_NAME", "suite.sqlite3"))
+    name = file.with_stem(file.stem + suffix).name
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "TEST": {"NAME": f"test_{name}"}}
 
 
