@@ -67,7 +67,7 @@ def schedule(
     written then), and ValidationError if the group takes no more jobs.
     """
     using = using or router.db_for_write(Job)
-    now = partial(clock.now, using)
+    now = partial(clock.utc_now, using)
     job = _build(function, args, kwargs, run_after, meta, priority, queue, now)
     job.group = _find_group(_check_group(group), using)
     job.save(using=using)
@@ -82,7 +82,7 @@ def schedule_many(jobs: Iterable[Mapping[str, Any]], *, using: str | None = None
     """
     using = using or router.db_for_write(Job)
     groups: dict[Any, Group | None] = {}
-    now = cache(partial(clock.now, using))
+    now = cache(partial(clock.utc_now, using))
     built = [_build_one(index, job, now) for index, job in enumerate(jobs)]
     with transaction.atomic(using=using):
         take_turn(using)
@@ -123,7 +123,8 @@ def remove_old_jobs(remove_jobs_before_days: float = 30, resched_hours: float = 
     """
     job = current.current()
     using = job.using if job else router.db_for_write(Job)
-    remove_before(clock.now(using) - timedelta(days=remove_jobs_before_days), using)
+    age = timedelta(days=remove_jobs_before_days)
+    remove_before(clock.as_field_value(clock.utc_now(using) - age), using)
     schedule(
         remove_old_jobs,
         args=[remove_jobs_before_days, resched_hours],
@@ -237,7 +238,7 @@ def _moment(run_after: Any, now: Now) -> datetime | None:
 def _as_stored(run_after: datetime | timedelta, now: Now) -> datetime:
     """As the model's field holds it."""
     if isinstance(run_after, timedelta):
-        return now() + run_after
+        return clock.as_field_value(now() + run_after)
     if settings.USE_TZ:
         return timezone.make_aware(run_after) if timezone.is_naive(run_after) else run_after
     return timezone.make_naive(run_after) if timezone.is_aware(run_after) else run_after

@@ -48,7 +48,7 @@ Attempt = Callable[[Hint, str, str], Outcome]
 
 LONGEST_STATEMENT = 30.0
 """Seconds that the database has for what the engine asks of it, none of which waits for a lock;
-then the connection is given up. (For mysqlclient, sessions.bounded_reads() sees to it.)"""
+then the connection is given up. mysqlclient is deaf to timers: sessions.bounded_reads()."""
 
 T = TypeVar("T")
 
@@ -157,13 +157,13 @@ class Engine:
             return self._halted and self.clock() > self._halted_at + PATIENCE
         return self._halted or self._limit_reached or self.walk.finished
 
-    def _use_database(self, act: Callable[[], T]) -> T | None:
+    def _use_database(self, act: Callable[[], T], limit: float = LONGEST_STATEMENT) -> T | None:
         """Do something that needs the database; None while that is away, and tried now and then."""
         if self.outage.is_on and self.outage.pause:
             return None
         connection, session = connections[self.using], None
         try:
-            with self._in_database(), soft_time_limit(LONGEST_STATEMENT):
+            with self._in_database(), soft_time_limit(limit):
                 connection.ensure_connection()
                 session = connection.connection
                 if self.outage.is_on:
@@ -339,9 +339,9 @@ class Engine:
             if ended.error is None:
                 self._act_on(ended.value)
             elif not self.outage.is_on:
-                self._use_database(partial(self._leave_trace, hint, ended.error))
+                self._use_database(partial(self._leave_trace, hint, ended.error), PATIENCE)
         if not self.outage.is_on:
-            self._use_database(self.parent.withdraw)
+            self._use_database(self.parent.withdraw, PATIENCE)
         raise StopNow
 
     def _leave_trace(self, hint: Hint, error: Exception) -> None:

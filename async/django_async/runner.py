@@ -150,12 +150,14 @@ class Attempt:
         self.claimed: Claimed | None = None
         self.result: Any = None
         self.error: BaseException | None = None
-        self.last_session = self.connection.connection
+        self.last_session: Any = None
         self.began = time.monotonic()
 
     def run(self) -> Outcome:
         """The transaction, and what follows from its end; before it, a suspect is stamped."""
         try:
+            self.connection.ensure_connection()
+            self.last_session = self.connection.connection
             if self.is_suspect and not store.stamp_alone(self.hint, self.token or "", self.using):
                 return Lost(self.hint, store.was_executed(self.hint, self.using))
             with transaction.atomic(using=self.using, durable=True):
@@ -311,7 +313,7 @@ class Attempt:
         return Busy(self.hint)
 
     def _has_lost_session(self) -> bool:
-        """Whether the session of the last job has ended since."""
+        """Whether the session with which the attempt began has ended since."""
         if self.last_session is None:
             return False
         lost = store.has_lost(self.last_session, self.connection)

@@ -1,10 +1,10 @@
 """A worker's process as its first job found it, for all that follow: nothing leaks into the next.
 
 What a job can leave behind is put back after it: language and time zone, context variables, working
-directory, umask, timers, signal handlers, the queries that DEBUG keeps. Caches are closed, as at the
-end of a request. (Django keeps no connection to a mail server open.) A connection in a state that a
-next job could not expect is closed: within a transaction, broken, or with a setting, a lock or a
-temporary table of the session, which is told by its statements. Statements that were sent past
+directory, umask, timers, signal handlers, the queries that DEBUG keeps. Caches are closed, as at
+the end of a request. (Django keeps no connection to a mail server open.) A connection in a state
+that a next job could not expect is closed: within a transaction, broken, or with a setting, a lock
+or a temporary table of the session, which is told by its statements. Statements that were sent past
 Django, through a cursor of the driver, cannot be told.
 """
 

@@ -31,7 +31,7 @@ has_sessions = pytest.mark.skipif(
 
 Flush = Callable[..., Any]
 
-WRAPPER = type(connections["default"])
+WRAPPER: Any = type(connections["default"])
 
 
 def notes() -> list[str]:

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from django_async import conf, errors, fetch, report, runner, sessions, worker
-from django_async.engine import LONGEST_STATEMENT, Engine, Options, Summary
+from django_async.engine import Engine, Options, Summary
 from django_async.forking import close_connections
 from django_async.parents import Registration
 from django_async.walk import Walk
@@ -95,7 +95,9 @@ class Command(BaseCommand):
         self, stack: ExitStack, stop: StopSignals, using: str, options: dict[str, Any]
     ) -> Summary:
         if options["workers"]:
-            stack.enter_context(sessions.bounded_reads(connections[using], LONGEST_STATEMENT))
+            stack.enter_context(
+                sessions.bounded_reads(connections[using], conf.current().timeout_grace)
+            )
         pool = stack.enter_context(_pool(options, stop))
         chosen = fetch.Selection(
             options["filter"], tuple(options["queue"]), options["which"], options["outof"]
