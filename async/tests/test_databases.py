@@ -57,11 +57,11 @@ def test_a_reference_means_a_group_of_its_own_database() -> None:
 def test_a_time_from_now_is_by_the_clock_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def now(using: str) -> Any:
+    def utc_now(using: str) -> Any:
         asked.append(using)
         return timezone.now()
 
-    monkeypatch.setattr("django_async.clock.now", now)
+    monkeypatch.setattr("django_async.clock.utc_now", utc_now)
     schedule(nothing, run_after=timedelta(hours=1), using="other")
     schedule_many([{"function": nothing, "run_after": timedelta(hours=1)}], using="other")
     assert asked == ["other"] * 2
