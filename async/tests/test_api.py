@@ -351,10 +351,6 @@ def test_a_refusal_leaves_the_callers_transaction_whole() -> None:
     assert "args[0]" in schedule(calls.swallows_the_refusal).execute()
 
 
-def test_another_database_can_be_named() -> None:
-    assert schedule(PLAIN, using="default")._state.db == "default"
-
-
 @override_settings(USE_TZ=False, TIME_ZONE="Asia/Tashkent")
 @pytest.mark.parametrize("run_after", [NOON, NOON.replace(tzinfo=UTC) - timedelta(hours=5)])
 def test_without_time_zones_a_moment_is_a_naive_one_of_the_default_zone(

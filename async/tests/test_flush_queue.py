@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -255,8 +255,23 @@ def test_where_there_is_no_posix_all_modules_import_and_jobs_run() -> None:
     assert "leave out --workers" in errors
 
 
+@pytest.fixture(params=["WAL", "DELETE"] if ON_SQLITE else ["the server's"])
+def journal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The journal of this database and of the commands that are run beside: on SQLite the
+    recommended mode, and its default."""
+    monkeypatch.setenv("SQLITE_JOURNAL", request.param)
+    connection.close()  # the next one sets the mode
+    yield request.param
+    monkeypatch.undo()
+    connection.close()
+
+
 @on_commits
-def test_several_flushes_at_once_run_each_job_exactly_once() -> None:
+def test_several_flushes_at_once_run_each_job_exactly_once(journal: str) -> None:
+    if ON_SQLITE:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA journal_mode")
+            assert cursor.fetchone() == (journal.lower(),)
     schedule_many({"function": jobs.note, "args": [f"{number:02}"]} for number in range(60))
     with ExitStack() as stack:
         flushes = [stack.enter_context(manage("flush_queue", "--workers=2")) for _ in range(3)]

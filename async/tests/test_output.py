@@ -183,6 +183,18 @@ def test_the_parent_has_one_thread_and_no_connection_whenever_it_forks(
     assert set(threads) == {1}
 
 
+@in_a_test_case
+def test_before_a_fork_a_pool_of_connections_is_closed_after_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As Django has one from 5.1 on, where psycopg_pool is installed."""
+    closed: list[str] = []
+    monkeypatch.setattr(connection, "close", lambda: closed.append("connection"))
+    monkeypatch.setattr(connection, "close_pool", lambda: closed.append("pool"), raising=False)
+    forking.close_connections()
+    assert closed == ["connection", "pool"]
+
+
 @on_commits
 def test_the_checks_of_a_database_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("check", databases=["default"], fail_level="WARNING")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import venv
 import zipfile
+from contextlib import closing
 from email import message_from_bytes
 from pathlib import Path
 
@@ -104,18 +107,73 @@ def test_the_wheel_asks_only_for_what_it_needs(wheel: Path) -> None:
     assert metadata["License-Expression"] == "BSL-1.0"
 
 
-def test_the_demo_runs_with_the_wheel_alone(place: Path, python: Path) -> None:
+@pytest.fixture(scope="module")
+def demo(place: Path, python: Path) -> Path:
+    """The demo project far from the checkout, with an empty database."""
     demo = place / "warehouse"
     for path in files_of_git("test-projects/warehouse"):
         copy = demo / Path(path).relative_to("test-projects/warehouse")
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHECKOUT / path, copy)
+    run(python, "manage.py", "migrate", cwd=demo)
+    return demo
 
+
+def write_small_files(demo: Path) -> list[str]:
+    """The first lines of the orders, and a tenth of the stock; what the command is told of them."""
+    for name in ("orders", "stock"):
+        lines = (demo / "data" / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+        if name == "stock":
+            lines = [re.sub(r"(?<=\d)\d$", "", line) for line in lines]
+        (demo / f"{name}.csv").write_text("\n".join([*lines[:600], ""]), encoding="utf-8")
+    return ["orders.csv", "--stock", "stock.csv"]
+
+
+@pytest.fixture(scope="module")
+def shipped(python: Path, demo: Path) -> Path:
+    """The demo's database after two imports, the second one small, and their jobs."""
+    for files in ([], write_small_files(demo)):
+        run(python, "manage.py", "import_orders", *files, cwd=demo)
+        flush = (python, "manage.py", "flush_queue", "--workers", "2", "--keep-going")
+        run(*flush, cwd=demo, status=1)  # some of its orders cannot be shipped
+        run(python, "manage.py", "prove", cwd=demo)
+    [database] = demo.glob("*.sqlite3")
+    return database
+
+
+def test_the_demo_is_checked_with_the_wheel_alone(place: Path, python: Path, demo: Path) -> None:
     imported = run(python, "-c", "import django_async; print(django_async.__file__)", cwd=demo)
     assert Path(imported.strip()).is_relative_to(place / "venv")
     run(python, "-W", "error", "manage.py", "check", "--fail-level", "WARNING", cwd=demo)
-    run(python, "manage.py", "migrate", cwd=demo)
-    run(python, "manage.py", "import_orders", cwd=demo)
-    flush = (python, "manage.py", "flush_queue", "--workers", "2", "--keep-going")
-    run(*flush, cwd=demo, status=1)  # some of its orders cannot be shipped
-    run(python, "manage.py", "prove", cwd=demo)
+
+
+@pytest.mark.parametrize(
+    ("tampering", "claim"),
+    [
+        ("UPDATE warehouse_product SET on_hand = on_hand + 1", "stock"),
+        ("UPDATE warehouse_stockmove SET line_id = line_id - 1", "moves"),
+        ("UPDATE warehouse_ledgerentry SET cents = cents + 1", "ledger"),
+        ("UPDATE async_job SET discarded = executed, executed = NULL", "orders"),
+        ("DELETE FROM async_error", "orders"),
+        ("UPDATE async_error SET exception = 'KeyError()'", "failures"),
+        ("UPDATE warehouse_reconciliation SET shipped = shipped + 1", "books"),
+    ],
+)
+def test_the_demo_proves_its_sums_and_a_single_row_can_disprove_them(
+    python: Path, shipped: Path, tmp_path: Path, tampering: str, claim: str
+) -> None:
+    """The row is the newest one: it is found after two imports."""
+    table = re.search("(?:UPDATE|FROM) (\\w+)", tampering)
+    assert table
+    newest = "name = 'warehouse.jobs.ship'" if table[1] == "async_job" else "1 = 1"
+    kept = shutil.copy(shipped, tmp_path)
+    with closing(sqlite3.connect(shipped)) as connection, connection:
+        where = f"WHERE id = (SELECT MAX(id) FROM {table[1]} WHERE {newest})"
+        assert connection.execute(f"{tampering} {where}").rowcount == 1
+    try:
+        said = run(python, "manage.py", "prove", cwd=shipped.parent, status=1)
+    finally:
+        for leftover in shipped.parent.glob(f"{shipped.name}*"):
+            leftover.unlink()
+        shutil.copy(kept, shipped)
+    assert f"WRONG  {claim}: " in said

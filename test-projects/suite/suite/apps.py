@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from django.apps import AppConfig
@@ -14,11 +15,12 @@ class SuiteConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        connection_created.connect(journal_ahead, dispatch_uid="suite")
+        connection_created.connect(set_journal, dispatch_uid="suite")
 
 
-def journal_ahead(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    """SQLite's journal mode that the queue recommends (Django 4.2 has no option for it)."""
+def set_journal(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """SQLite's journal mode: the one that the queue recommends (Django 4.2 has no option for it),
+    unless a test wants SQLite's own default."""
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
-            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute(f"PRAGMA journal_mode={os.environ.get('SQLITE_JOURNAL', 'WAL')}")

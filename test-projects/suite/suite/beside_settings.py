@@ -1,4 +1,4 @@
-"""The suite's settings for a process beside a running test: its database is the test's own."""
+"""The suite's settings for a process beside a running test: its databases are the test's own."""
 
 from __future__ import annotations
 
@@ -8,3 +8,4 @@ from suite.settings import *  # noqa: F403 - this module is that one, but for th
 from suite.settings import DATABASES
 
 DATABASES["default"]["NAME"] = os.environ["TEST_DATABASE"]
+DATABASES["other"]["NAME"] = os.environ["TEST_DATABASE_OTHER"]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from django.db import transaction
+from django.db import connections, transaction
 
 from django_async import schedule
 from django_async.api import deschedule, schedule_many
@@ -100,6 +100,16 @@ def cancels_and_fails(path: str, *args: Any) -> None:
     raise ValueError("cancelled, but failed")
 
 
+def cancels_in(using: str, path: str) -> int:
+    """Deschedule a call without arguments in this database."""
+    return deschedule(path, using=using)
+
+
+def open_transactions() -> list[str]:
+    """The databases that this stands in a transaction of."""
+    return [alias for alias in connections if connections[alias].in_atomic_block]
+
+
 def swallows_the_refusal() -> str:
     """Go on after a refused call, of which nothing was written."""
     try:
@@ -121,9 +131,9 @@ def meets_and_cancels(number: int) -> int:
     return deschedule(meets_and_cancels, [1 - number])
 
 
-def cancels_its_own_call() -> int:
-    """Deschedule the call that is running here."""
-    return deschedule(cancels_its_own_call)
+def cancels_its_own_call(*using: str) -> int:
+    """Deschedule the call that is running here, in the database that is named or the default."""
+    return deschedule(cancels_its_own_call, using, using=using[0] if using else None)
 
 
 def has_loaded(module: str) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
+from django.db import connection, connections
 
 MANAGE = Path(__file__).parents[1] / "manage.py"
 BARE = Path(__file__).parents[1] / "bare.py"
@@ -28,6 +28,7 @@ def manage(
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "suite.beside_settings",
             "TEST_DATABASE": str(connection.settings_dict["NAME"]),
+            "TEST_DATABASE_OTHER": _name_of_other(),
         },
         text=True,
         start_new_session=True,
@@ -38,6 +39,13 @@ def manage(
             yield process
         finally:
             process.kill()
+
+
+def _name_of_other() -> str:
+    """It is there only if a test of this run needs it, and Django's checks visit all of them."""
+    other = connections["other"].settings_dict
+    is_there = other["NAME"] == other["TEST"]["NAME"]
+    return str(other["NAME"] if is_there else connection.settings_dict["NAME"])
 
 
 def is_alive(pid: int) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 ENV = os.environ.get
 
 
-def sqlite() -> dict[str, Any]:
+def sqlite(suffix: str) -> dict[str, Any]:
     # Workers are processes of their own: they can share a file, but no in-memory database.
-    name = ENV("SQLITE_NAME", "suite.sqlite3")
+    file = Path(ENV("SQLITE_NAME", "suite.sqlite3"))
+    name = file.with_stem(file.stem + suffix).name
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "TEST": {"NAME": f"test_{name}"}}
 
 
-def postgres() -> dict[str, Any]:
+def postgres(suffix: str) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": "suite",
@@ -22,11 +24,11 @@ def postgres() -> dict[str, Any]:
         "PORT": ENV("POSTGRES_PORT", "5432"),
         "USER": ENV("POSTGRES_USER", "postgres"),
         "PASSWORD": ENV("POSTGRES_PASSWORD", ""),
-        "TEST": {"NAME": ENV("POSTGRES_NAME", "test_suite")},
+        "TEST": {"NAME": ENV("POSTGRES_NAME", "test_suite") + suffix},
     }
 
 
-def mysql() -> dict[str, Any]:
+def mysql(suffix: str) -> dict[str, Any]:
     zone = ENV("MYSQL_TIME_ZONE")
     options: dict[str, Any] = {"charset": "utf8mb4"}
     if zone:
@@ -39,12 +41,13 @@ def mysql() -> dict[str, Any]:
         "USER": ENV("MYSQL_USER", "root"),
         "PASSWORD": ENV("MYSQL_PASSWORD", ""),
         "OPTIONS": options,
-        "TEST": {"NAME": ENV("MYSQL_NAME", "test_suite"), "CHARSET": "utf8mb4"},
+        "TEST": {"NAME": ENV("MYSQL_NAME", "test_suite") + suffix, "CHARSET": "utf8mb4"},
     }
 
 
 DATABASE = ENV("DATABASE", "sqlite")
-DATABASES = {"default": {"sqlite": sqlite, "postgres": postgres, "mysql": mysql}[DATABASE]()}
+MAKE = {"sqlite": sqlite, "postgres": postgres, "mysql": mysql}[DATABASE]
+DATABASES = {"default": MAKE(""), "other": MAKE("_other")}
 
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
@@ -77,5 +80,5 @@ ROOT_URLCONF = "suite.urls"
 SECRET_KEY = "for tests only"
 USE_TZ = True
 TIME_ZONE = "UTC"
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"  # which the queue must not go by
 STATIC_URL = "static/"
