@@ -35,6 +35,8 @@ KEYWORDS = {
 Now = Callable[[], datetime]
 
 PRIORITIES = range(-(2**31), 2**31)
+ANY_ZONE = timedelta(days=1)
+"""More than any time zone's offset: a moment has to be one in each of them."""
 LONGEST_NAME, LONGEST_QUEUE, LONGEST_REFERENCE = 255, 100, 255
 
 
@@ -65,7 +67,7 @@ def schedule(
     written then), and ValidationError if the group takes no more jobs.
     """
     using = using or router.db_for_write(Job)
-    now = partial(clock.now, using)
+    now = partial(clock.utc_now, using)
     job = _build(function, args, kwargs, run_after, meta, priority, queue, now)
     job.group = _find_group(_check_group(group), using)
     job.save(using=using)
@@ -80,7 +82,7 @@ def schedule_many(jobs: Iterable[Mapping[str, Any]], *, using: str | None = None
     """
     using = using or router.db_for_write(Job)
     groups: dict[Any, Group | None] = {}
-    now = cache(partial(clock.now, using))
+    now = cache(partial(clock.utc_now, using))
     built = [_build_one(index, job, now) for index, job in enumerate(jobs)]
     with transaction.atomic(using=using):
         take_turn(using)
@@ -121,7 +123,8 @@ def remove_old_jobs(remove_jobs_before_days: float = 30, resched_hours: float = 
     """
     job = current.current()
     using = job.using if job else router.db_for_write(Job)
-    remove_before(clock.now(using) - timedelta(days=remove_jobs_before_days), using)
+    age = timedelta(days=remove_jobs_before_days)
+    remove_before(clock.as_field_value(clock.utc_now(using) - age), using)
     schedule(
         remove_old_jobs,
         args=[remove_jobs_before_days, resched_hours],
@@ -141,11 +144,12 @@ def _build(
     now: Now,
 ) -> Job:
     """The job, validated and not saved."""
+    name = _text(check_allowed(check_path(full_name(function))), "name", LONGEST_NAME)
     job = Job(
-        name=_text(check_allowed(check_path(full_name(function))), "name", LONGEST_NAME),
+        name=name,
         args=payload.dump_args(args),
         kwargs=payload.dump_kwargs(kwargs),
-        meta=payload.dump_meta(meta),
+        meta=payload.dump_meta(meta, name),
         scheduled=_moment(run_after, now),
         priority=_priority(priority),
         queue=_text(queue, "queue", LONGEST_QUEUE),
@@ -193,7 +197,11 @@ def _from_keywords(
 
 
 def _check_group(group: Any) -> Group | str | None:
-    if group is None or isinstance(group, Group):
+    if group is None:
+        return None
+    if isinstance(group, Group):
+        if group.pk is None:
+            raise ValueError(f"group [{group.reference}] is not saved yet: no job can refer to it.")
         return group
     if not isinstance(group, str):
         raise TypeError(f"group must be a Group or the reference of one, not {group!r}.")
@@ -217,10 +225,20 @@ def _joined(groups: dict[Any, Group | None], group: Group | str | None, using: s
 def _moment(run_after: Any, now: Now) -> datetime | None:
     if run_after is None:
         return None
-    if isinstance(run_after, timedelta):
-        return now() + run_after
-    if not isinstance(run_after, datetime):
+    if not isinstance(run_after, (datetime, timedelta)):
         raise TypeError(f"run_after must be a datetime or a timedelta, not {run_after!r}.")
+    try:
+        moment = _as_stored(run_after, now)
+        _ = moment - ANY_ZONE, moment + ANY_ZONE
+    except OverflowError as error:
+        raise ValueError(f"run_after is beyond the calendar: {run_after!r}.") from error
+    return moment
+
+
+def _as_stored(run_after: datetime | timedelta, now: Now) -> datetime:
+    """As the model's field holds it."""
+    if isinstance(run_after, timedelta):
+        return clock.as_field_value(now() + run_after)
     if settings.USE_TZ:
         return timezone.make_aware(run_after) if timezone.is_naive(run_after) else run_after
     return timezone.make_naive(run_after) if timezone.is_aware(run_after) else run_after

@@ -16,8 +16,11 @@ from django.db.models import Field
 
 from django_async.models import Job
 
-LARGEST_STATEMENT = 4_000_000
-"""Bytes of values in one MySQL statement: a quarter of MariaDB's default ``max_allowed_packet``."""
+LARGEST_PACKET = 64_000_000
+"""Bytes. What MySQL's client library sends at the most, whatever the server would take."""
+
+OVERHEAD = 1_000
+"""Bytes of a MySQL statement that are not values."""
 
 Rows = Sequence[list[Any]]
 
@@ -65,7 +68,11 @@ def _sqlite(cursor: CursorWrapper, rows: Rows) -> list[int]:
 
 def _mysql(cursor: CursorWrapper, rows: Rows) -> list[int]:
     """Rows of values, in as few statements as the packets' size allows."""
-    return [job_id for part in _parts(rows) for job_id in _mysql_part(cursor, part)]
+    cursor.execute("SELECT @@max_allowed_packet")
+    [packet] = cursor.fetchone()
+    # Half of it, for quotes and backslashes are doubled on the way.
+    largest = (min(packet, LARGEST_PACKET) - OVERHEAD) // 2
+    return [job_id for part in _parts(rows, largest) for job_id in _mysql_part(cursor, part)]
 
 
 def _mysql_part(cursor: CursorWrapper, rows: Rows) -> list[int]:
@@ -82,12 +89,12 @@ def _mysql_part(cursor: CursorWrapper, rows: Rows) -> list[int]:
     return [first + step * index for index in range(len(rows))]
 
 
-def _parts(rows: Rows) -> Iterator[Rows]:
+def _parts(rows: Rows, largest: int) -> Iterator[Rows]:
     part: list[list[Any]] = []
     size = 0
     for row in rows:
-        length = sum(len(value) if isinstance(value, str) else 30 for value in row)
-        if part and size + length > LARGEST_STATEMENT:
+        length = sum(len(str(value).encode()) + len(", ''") for value in row)
+        if part and size + length > largest:
             yield part
             part, size = [], 0
         part.append(row)

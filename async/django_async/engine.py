@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from django.db import Error as DriverError
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import conf, policy, sessions, store
 from django_async.errors import QueueStopped, StopNow
@@ -47,7 +48,7 @@ Attempt = Callable[[Hint, str, str], Outcome]
 
 LONGEST_STATEMENT = 30.0
 """Seconds that the database has for what the engine asks of it, none of which waits for a lock;
-then the connection is given up. (For mysqlclient, sessions.bounded_reads() sees to it.)"""
+then the connection is given up. mysqlclient is deaf to timers: sessions.bounded_reads()."""
 
 T = TypeVar("T")
 
@@ -156,18 +157,21 @@ class Engine:
             return self._halted and self.clock() > self._halted_at + PATIENCE
         return self._halted or self._limit_reached or self.walk.finished
 
-    def _use_database(self, act: Callable[[], T]) -> T | None:
+    def _use_database(self, act: Callable[[], T], limit: float = LONGEST_STATEMENT) -> T | None:
         """Do something that needs the database; None while that is away, and tried now and then."""
         if self.outage.is_on and self.outage.pause:
             return None
+        connection, session = connections[self.using], None
         try:
-            with self._in_database(), soft_time_limit(LONGEST_STATEMENT):
+            with self._in_database(), soft_time_limit(limit):
+                connection.ensure_connection()
+                session = connection.connection
                 if self.outage.is_on:
                     store.knock(self.using)
                     self.outage.end()
                 return act()
         except (DriverError, TaskTimeout, StopNow) as error:
-            self._note_trouble(error)
+            self._note_trouble(error, connection, session)
         return None
 
     @contextmanager
@@ -178,10 +182,12 @@ class Engine:
         finally:
             self.in_database = False
 
-    def _note_trouble(self, error: BaseException) -> None:
+    def _note_trouble(
+        self, error: BaseException, connection: BaseDatabaseWrapper, session: Any
+    ) -> None:
         """A silent connection is as good as none; a conflict is over at the next turn."""
-        connection = connections[self.using]
-        if isinstance(error, TaskTimeout | StopNow) or store.is_outage(error, connection):
+        silent = isinstance(error, TaskTimeout | StopNow)
+        if silent or store.is_outage(error, connection, session):
             connection.close()
             self.outage.note(str(error) or "it did not answer")
         elif not store.is_conflict(error, self.using):
@@ -333,9 +339,9 @@ class Engine:
             if ended.error is None:
                 self._act_on(ended.value)
             elif not self.outage.is_on:
-                self._use_database(partial(self._leave_trace, hint, ended.error))
+                self._use_database(partial(self._leave_trace, hint, ended.error), PATIENCE)
         if not self.outage.is_on:
-            self._use_database(self.parent.withdraw)
+            self._use_database(self.parent.withdraw, PATIENCE)
         raise StopNow
 
     def _leave_trace(self, hint: Hint, error: Exception) -> None:

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, router, transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from django_async import payload, pending
@@ -33,7 +33,8 @@ from django_async.turn import take_turn
 
 
 class JobQuerySet(models.QuerySet["Job"]):
-    """Jobs by their state."""
+    """Jobs by their state. (``exclude(executed=None)`` would become ``NOT (executed IS NULL)``, in
+    which SQLite does not recognise the condition of an index.)"""
 
     def pending(self) -> JobQuerySet:
         """Neither executed nor cancelled nor given up: they will run, now or later."""
@@ -53,15 +54,15 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def executed(self) -> JobQuerySet:
         """Ran to their end; their effects are committed."""
-        return self.exclude(executed=None)
+        return self.filter(executed__isnull=False)
 
     def cancelled(self) -> JobQuerySet:
         """Taken out of the queue by ``deschedule``."""
-        return self.exclude(cancelled=None)
+        return self.filter(cancelled__isnull=False)
 
     def discarded(self) -> JobQuerySet:
         """Given up after as many attempts as they were allowed."""
-        return self.exclude(discarded=None)
+        return self.filter(discarded__isnull=False)
 
     def failed(self) -> JobQuerySet:
         """Failed at least once, and waiting for their next attempt."""
@@ -94,12 +95,13 @@ class Group(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save; a new group becomes the one that its reference means.
 
-        Raises ValidationError while another group with the reference has unfinished jobs.
+        Raises ValidationError while another group with the reference is open: it has unfinished
+        jobs, or is the newest one and waits for its first.
         """
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         self._check_reference_is_free(using)
         with transaction.atomic(using=using):
-            if self._state.adding and self.open_reference is None:
+            if self._is_to_hold_its_reference():
                 self._take_reference(using)
             self._insert_or_update(*args, **{**kwargs, "using": using})
             self._adopt_final(using)
@@ -166,9 +168,14 @@ class Group(models.Model):
 
     @staticmethod
     def _find_or_open(groups: models.QuerySet[Group], reference: str) -> Group:
-        latest = groups.filter(reference=reference).order_by("created", "id").last()
+        same = groups.filter(reference=reference).order_by("created", "id")
+        latest = same.last()
         if latest and not latest.has_completed():
             return latest
+        # 0.7.3 could leave an older one open as well.
+        unfinished = Job.objects.using(groups.db).filter(pending.IN_GROUP, group=OuterRef("pk"))
+        if older := same.filter(Exists(unfinished)).last():
+            return older
         with transaction.atomic(using=groups.db):
             take_turn(groups.db)
             # Only the group that was looked at gives the reference up: whoever opened another one
@@ -187,6 +194,17 @@ class Group(models.Model):
         )
         if unfinished.exclude(group=self.pk).exists():
             raise ReferenceTaken(f"Group reference [{self.reference}] still has unexecuted jobs.")
+        others = Group.objects.using(using).exclude(pk=self.pk)
+        holder = others.filter(open_reference=self.reference).first()
+        if holder and not holder.has_completed():
+            raise ReferenceTaken(
+                f"Group reference [{self.reference}] has a group that still waits for its jobs."
+            )
+
+    def _is_to_hold_its_reference(self) -> bool:
+        """A new group is, and one that held another reference before it was given this one."""
+        is_newest = self._state.adding or self.open_reference is not None
+        return is_newest and self.open_reference != self.reference
 
     def _take_reference(self, using: str) -> None:
         holders = Group.objects.using(using).filter(open_reference=self.reference)

@@ -42,14 +42,14 @@ def dump_kwargs(kwargs: Any) -> str:
     return _dump_mapping(kwargs, "kwargs")
 
 
-def dump_meta(meta: Any) -> str:
-    """A job's options as JSON; unknown ones are kept for the job itself.
+def dump_meta(meta: Any, name: str | None = None) -> str:
+    """The options of a job of this name as JSON; unknown ones are kept for the job itself.
 
     Raises TypeError or ValueError for options that the queue knows and cannot take.
     """
     text = _dump_mapping(meta, "meta")
     if meta:
-        _check_meta(meta)
+        _check_meta(meta, name)
     return text
 
 
@@ -80,6 +80,11 @@ def label(name: str, args: str, kwargs: str) -> str:
     return printable(text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…")
 
 
+def about(job_id: int | None, name: str | None) -> dict[str, object]:
+    """What each log record about a job carries beside its text: ``extra=about(…)``."""
+    return {"job_id": job_id, "job_name": name}
+
+
 def printable(text: str) -> str:
     """The text on one line: line breaks, control characters and marks of direction escaped, so that
     a name or an argument cannot forge a line of a log."""
@@ -104,9 +109,11 @@ def _dump(value: Any, where: str) -> str:
 
 def _check(value: Any, where: str) -> None:
     """Raise unless the value comes back from JSON as it went in (tuples come back as lists)."""
-    if value is None or isinstance(value, (str, int)):
+    if value is None or isinstance(value, str):
         return
-    if isinstance(value, float):
+    if isinstance(value, int):
+        _check_digits(value, where)
+    elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{where} is {value}, which JSON cannot hold.")
     elif isinstance(value, (list, tuple)):
@@ -121,6 +128,14 @@ def _check(value: Any, where: str) -> None:
         )
 
 
+def _check_digits(value: int, where: str) -> None:
+    """Python limits the digits of a number that it writes or reads as text."""
+    try:
+        repr(value)
+    except ValueError as error:
+        raise ValueError(f"{where} is a number with too many digits: {error}") from error
+
+
 def _check_dict(value: dict[Any, Any], where: str) -> None:
     for key, item in value.items():
         if not isinstance(key, str):
@@ -130,7 +145,7 @@ def _check_dict(value: dict[Any, Any], where: str) -> None:
         _check(item, f"{where}[{key!r}]")
 
 
-def _check_meta(meta: Mapping[str, Any]) -> None:
+def _check_meta(meta: Mapping[str, Any], name: str | None) -> None:
     _check_max_attempts(meta.get("max_attempts"))
     _check_backoff(meta.get("backoff"))
     _check_timeout(meta.get("timeout"))
@@ -141,7 +156,12 @@ def _check_meta(meta: Mapping[str, Any]) -> None:
     for key in meta:
         near = get_close_matches(key, META_KEYS, n=1, cutoff=0.8)
         if key not in META_KEYS and near:
-            logger.warning("meta has the unknown key %r: did you mean %r?", key, near[0])
+            logger.warning(
+                "meta has the unknown key %r: did you mean %r?",
+                key,
+                near[0],
+                extra=about(None, name),
+            )
 
 
 def _check_max_attempts(value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from django_async import conf
 from django_async.conf import is_seconds
@@ -15,10 +15,15 @@ from django_async.utils import object_at_end_of_path
 
 logger = logging.getLogger(__name__)
 
+About = Mapping[str, object] | None
+"""The id and the name of a job, as payload.about() gives them to a log record."""
 
-def history(meta: str, *, attempts: int, crashes: int, priority: int) -> History:
+
+def history(
+    meta: str, *, attempts: int, crashes: int, priority: int, about: About = None
+) -> History:
     """A job's past and its own rules, from its row. Never raises: a failure must be recordable
-    whatever stands in ``meta``."""
+    whatever stands in ``meta``. ``about`` goes with what is logged of the job's back-off."""
     options = _options(meta)
     limit = options.get("max_attempts")
     return History(
@@ -27,7 +32,7 @@ def history(meta: str, *, attempts: int, crashes: int, priority: int) -> History
         priority=priority,
         max_attempts=limit if isinstance(limit, int) and limit > 0 else None,
         max_crashes=conf.current().max_crashes,
-        backoff=_backoff(options.get("backoff")),
+        backoff=_backoff(options.get("backoff"), about),
     )
 
 
@@ -49,24 +54,26 @@ def _options(meta: str) -> dict[str, object]:
     return options if isinstance(options, dict) else {}
 
 
-def _backoff(value: object) -> Callable[[int], float]:
+def _backoff(value: object, about: About) -> Callable[[int], float]:
     """From seconds, or the path of a callable that is given the number of failed attempts."""
     if isinstance(value, (int, float)) and is_seconds(value):
         return lambda _: float(value)
     if isinstance(value, str):
-        return lambda attempts: _ask(value, attempts)
+        return lambda attempts: _ask(value, attempts, about)
     return default_backoff
 
 
-def _ask(path: str, attempts: int) -> float:
+def _ask(path: str, attempts: int, about: About) -> float:
     try:
         seconds = object_at_end_of_path(path)(attempts)
     except StopNow:
         raise
     except BaseException:  # whatever it raises, the failure has to be recorded
-        logger.exception("The back-off %r failed; the default is used.", path)
+        logger.exception("The back-off %r failed; the default is used.", path, extra=about)
         return default_backoff(attempts)
     if is_seconds(seconds):
         return float(seconds)
-    logger.error("The back-off %r gave %r, no seconds; the default is used.", path, seconds)
+    logger.error(
+        "The back-off %r gave %r, no seconds; the default is used.", path, seconds, extra=about
+    )
     return default_backoff(attempts)

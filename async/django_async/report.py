@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -36,7 +37,7 @@ class Bar:
         from tqdm import tqdm
 
         tqdm.monitor_interval = 0  # its thread would make every fork unsafe
-        self._bar: Any = tqdm(total=total, unit="job", file=out, dynamic_ncols=True)
+        self._bar: Any = tqdm(total=total, unit="job", file=out, **_size(out))
         self._failed = 0
 
     def handed_out(self, number: int, hint: Hint) -> None:
@@ -50,6 +51,13 @@ class Bar:
 
     def close(self) -> None:
         self._bar.close()
+
+
+def _size(out: TextIO) -> dict[str, Any]:
+    """As wide as the terminal always, unless it does not know: a container's may have no size, and
+    the bar would not be shown at all."""
+    known = os.get_terminal_size(out.fileno())
+    return {"dynamic_ncols": True} if all(known) else {"ncols": 80, "nrows": 24}
 
 
 def describe(outcome: Executed | Failed) -> str:

@@ -150,12 +150,14 @@ class Attempt:
         self.claimed: Claimed | None = None
         self.result: Any = None
         self.error: BaseException | None = None
-        self.last_session = self.connection.connection
+        self.last_session: Any = None
         self.began = time.monotonic()
 
     def run(self) -> Outcome:
         """The transaction, and what follows from its end; before it, a suspect is stamped."""
         try:
+            self.connection.ensure_connection()
+            self.last_session = self.connection.connection
             if self.is_suspect and not store.stamp_alone(self.hint, self.token or "", self.using):
                 return Lost(self.hint, store.was_executed(self.hint, self.using))
             with transaction.atomic(using=self.using, durable=True):
@@ -303,7 +305,7 @@ class Attempt:
         """Nothing has happened to the job: try again, if there is reason to hope."""
         if self._has_lost_session():
             self._drop_dead_connection()
-        elif store.is_outage(error, self.connection):
+        elif store.is_outage(error, self.connection, None):
             self.connection.close()
             return Away(self.hint, str(error))
         elif not store.is_conflict(error, self.using):
@@ -311,13 +313,11 @@ class Attempt:
         return Busy(self.hint)
 
     def _has_lost_session(self) -> bool:
-        """Whether the session of the last job has ended since. (Django may have opened a new one on
-        its way out of the transaction; a server that is away opens none.)"""
+        """Whether the session with which the attempt began has ended since."""
         if self.last_session is None:
             return False
-        return self.connection.connection is not self.last_session or not store.is_alive(
-            self.connection
-        )
+        lost = store.has_lost(self.last_session, self.connection)
+        return lost or not store.is_alive(self.connection)
 
     def _drop_dead_connection(self) -> None:
         if not store.is_alive(self.connection):

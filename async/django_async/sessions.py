@@ -53,11 +53,11 @@ def bounded_reads(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[N
     """Within the block, connect so that a server which says nothing for so long is given up.
 
     For MariaDB and MySQL, in the parent: mysqlclient waits for an answer in C, where no signal and
-    no timer of Python's reaches it. Whatever the settings say themselves, stays.
+    no timer of Python's reaches it. A ``read_timeout`` in the settings stays as it is.
     """
     options = connection.settings_dict["OPTIONS"]
     if connection.vendor == "mysql" and "read_timeout" not in options:
-        options["read_timeout"] = int(seconds)
+        options["read_timeout"] = max(1, int(seconds))
         _bounded.append(options)
     try:
         yield

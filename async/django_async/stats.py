@@ -6,12 +6,14 @@ are a hint for people and nothing to build upon.
 
 from __future__ import annotations
 
+from collections import Counter as TallyOf
 from datetime import timedelta
+from typing import Any
 
-from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F
+from django.db.models import Avg, DurationField, ExpressionWrapper, F
 from django.utils import timezone
 
-from django_async import pending
+from django_async import census
 from django_async.models import Group, Job
 
 RUN_TIME = ExpressionWrapper(F("executed") - F("started"), output_field=DurationField())
@@ -20,6 +22,12 @@ WAIT_TIME = ExpressionWrapper(F("started") - F("scheduled"), output_field=Durati
 SAMPLE = 10_000
 """How many jobs a mean is taken over at the most, the latest ones: enough, and bounded in cost."""
 
+Calls = TallyOf[tuple[Any, str]]
+"""How many jobs there are of each function in each group."""
+
+OWN_PACE = 100
+"""How many groups are looked at one by one; the jobs of others count as jobs without a group."""
+
 
 def estimate_rough_queue_completion() -> float:
     """Seconds until the queue is empty: the pending jobs, times the mean of run and wait of the
@@ -27,8 +35,7 @@ def estimate_rough_queue_completion() -> float:
     yesterday = timezone.now() - timedelta(days=1)
     recent = Job.objects.filter(executed__gt=yesterday).order_by("-executed")[:SAMPLE]
     means = recent.aggregate(run=Avg(RUN_TIME), wait=Avg(WAIT_TIME))
-    waiting = Job.objects.pending().filter(started=None).count()
-    return round(waiting * (_seconds(means["run"]) + _seconds(means["wait"])), 2)
+    return round(census.take().pending * (_seconds(means["run"]) + _seconds(means["wait"])), 2)
 
 
 def estimate_current_job_completion() -> float | None:
@@ -39,25 +46,41 @@ def estimate_current_job_completion() -> float | None:
 
 def estimate_queue_completion() -> float:
     """Seconds until the queue is empty: each open group by its own pace, and the pending jobs
-    outside groups by the mean time of their function."""
-    return round(_estimate_groups() + _estimate_ungrouped(), 2)
+    outside groups by the mean time of their function.
+
+    Where too many jobs are pending to be read, the rest is taken to be like those that were.
+    """
+    pending = census.pending_jobs().order_by("priority", "scheduled", "id")
+    calls: Calls = TallyOf(pending.values_list("group", "name")[: census.EXACT])
+    groups = sorted({group for group, _ in calls if group is not None})[:OWN_PACE]
+    seconds = _estimate_groups(groups) + _estimate_calls(calls, groups)
+    read = calls.total()
+    return round(seconds * census.take().pending / read, 2) if read else 0.0
 
 
-def _estimate_groups() -> float:
-    open_groups = Group.objects.filter(pk__in=Job.objects.filter(pending.IN_GROUP).values("group"))
-    estimates = (group.estimate_execution_duration()[1] for group in open_groups)
-    return sum(_seconds(remaining) for remaining in estimates)
+def _estimate_groups(groups: list[int]) -> float:
+    found = Group.objects.filter(pk__in=groups)
+    return sum(_seconds(group.estimate_execution_duration()[1]) for group in found)
 
 
-def _estimate_ungrouped() -> float:
-    waiting = Job.objects.pending().filter(group=None).order_by()
-    counts = waiting.values_list("name").annotate(Count("pk"))
-    return sum((count * _mean_run_time(name) for name, count in counts), 0.0)
+def _estimate_calls(calls: Calls, groups: list[int]) -> float:
+    """The jobs outside of these groups, each by the mean time of its function."""
+    means = _mean_run_times()
+    return sum(
+        number * means.get(name, 0.0)
+        for (group, name), number in calls.items()
+        if group not in groups
+    )
 
 
-def _mean_run_time(name: str) -> float:
-    done = Job.objects.executed().filter(name=name, group=None).order_by("-executed")[:SAMPLE]
-    return _seconds(done.aggregate(mean=Avg(RUN_TIME))["mean"])
+def _mean_run_times() -> dict[str, float]:
+    """Of each function that is among the latest executed jobs, by one walk back over these."""
+    executed = Job.objects.executed()
+    stamps = executed.order_by("-executed").values_list("executed", flat=True)
+    since = stamps[SAMPLE - 1 : SAMPLE].first()
+    latest = executed.filter(executed__gte=since) if since else executed
+    means = latest.values_list("name").annotate(mean=Avg(RUN_TIME)).order_by()
+    return {name: _seconds(mean) for name, mean in means}
 
 
 def _seconds(duration: timedelta | None) -> float:

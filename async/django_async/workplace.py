@@ -1,10 +1,11 @@
 """A worker's process as its first job found it, for all that follow: nothing leaks into the next.
 
 What a job can leave behind is put back after it: language and time zone, context variables, working
-directory, umask, signal handlers, queries kept by DEBUG. Caches are closed, as at the end of a
-request. A connection in a state that a next job could not expect is closed: within a transaction,
-broken, or with a setting, lock or temporary table of the session, which is told by its statements.
-Statements that were sent past Django, through a cursor of the driver, cannot be told.
+directory, umask, timers, signal handlers, the queries that DEBUG keeps. Caches are closed, as at
+the end of a request. (Django keeps no connection to a mail server open.) A connection in a state
+that a next job could not expect is closed: within a transaction, broken, or with a setting, a lock
+or a temporary table of the session, which is told by its statements. Statements that were sent past
+Django, through a cursor of the driver, cannot be told.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from django.core.cache import close_caches
+from django.conf import settings
+from django.core.cache import caches, close_caches
 from django.db import connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -50,6 +53,12 @@ _OF_THE_SESSION = re.compile(
 )
 """Statements whose effect outlasts the transaction. (The claim's own ``set_config`` does not.)"""
 
+_TIMERS = [
+    getattr(signal, name)
+    for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
+    if hasattr(signal, name)
+]
+
 _LONGEST_KEPT = 2000
 """Characters of a statement that is kept together with what was found in it."""
 
@@ -64,6 +73,7 @@ class Workplace:
         self._language: str | None = translation.get_language()
         self._zone = timezone.get_current_timezone_name()
         self._soiled: set[str] = set()
+        _open_caches()
         for connection in connections.all():
             connection.execute_wrappers.append(self._look_at)
         connection_created.connect(self._is_new, dispatch_uid="django_async.workplace")
@@ -96,6 +106,8 @@ class Workplace:
         os.chdir(self._directory)
 
     def _put_handlers_back(self) -> None:
+        for timer in _TIMERS:
+            signal.setitimer(timer, 0)
         for signum, handler in self._handlers.items():
             if signal.getsignal(signum) is not handler:
                 signal.signal(signum, handler)
@@ -148,6 +160,13 @@ def _is_left_open(connection: BaseDatabaseWrapper) -> bool:
     if connection.vendor == "sqlite":
         return bool(connection.connection.in_transaction)
     return not connection.get_autocommit()
+
+
+def _open_caches() -> None:
+    """Make the caches here, for all jobs: what a job makes itself goes with its context."""
+    for alias in settings.CACHES:
+        with suppress(Exception):  # a broken one is for the job that uses it
+            caches[alias]
 
 
 def _read_umask() -> int:

@@ -147,6 +147,7 @@ def test_without_arguments_there_are_none() -> None:
         ({"meta": {"max_attempts": True}}, "max_attempts"),
         ({"meta": {"max_attempts": 1.5}}, "max_attempts"),
         ({"meta": {"backoff": -1}}, "backoff"),
+        ({"args": [1, {"a": 10**5000}]}, "args[1]['a']"),
         ({"meta": {"backoff": True}}, "backoff"),
         ({"meta": {"backoff": [1]}}, "backoff"),
         ({"meta": {"backoff": "no path"}}, "no path"),
@@ -154,6 +155,14 @@ def test_without_arguments_there_are_none() -> None:
         ({"run_after": "tomorrow"}, "run_after"),
         ({"run_after": 60}, "run_after"),
         ({"run_after": date(2030, 1, 1)}, "run_after"),
+        ({"run_after": timedelta.max}, "run_after"),
+        ({"run_after": timedelta.min}, "run_after"),
+        ({"run_after": datetime.max}, "run_after"),
+        (
+            {"run_after": datetime.max.replace(tzinfo=timezone.get_fixed_timezone(-300))},
+            "run_after",
+        ),
+        ({"run_after": datetime.min.replace(tzinfo=timezone.get_fixed_timezone(300))}, "run_after"),
         ({"priority": "high"}, "priority"),
         ({"priority": 1.0}, "priority"),
         ({"priority": True}, "priority"),
@@ -165,6 +174,7 @@ def test_without_arguments_there_are_none() -> None:
         ({"queue": "q" * 101}, "queue"),
         ({"group": ""}, "group"),
         ({"group": 7}, "group"),
+        ({"group": Group(reference="not saved")}, "group"),
         ({"group": "g" * 256}, "group"),
         ({"function": "m." + "f" * 254}, "name"),
     ],
@@ -177,6 +187,12 @@ def test_a_refusal_names_the_argument_and_writes_nothing(
     assert named in str(refusal.value)
     assert not Job.objects.exists()
     assert not Group.objects.exists()
+
+
+def test_the_last_days_of_the_calendar_can_be_waited_for(flush: Callable[..., Any]) -> None:
+    moment = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
+    assert stored(schedule(PLAIN, run_after=moment)).scheduled == moment
+    assert flush().output.startswith("0 executed")
 
 
 def test_arguments_that_contain_themselves_are_refused() -> None:
@@ -283,6 +299,7 @@ def test_a_typo_in_meta_is_kept_and_reported(typo: str, meant: str, caplog: Any)
     [record] = caplog.records
     assert typo in record.getMessage()
     assert meant in record.getMessage()
+    assert record.__dict__["job_name"] == PLAIN
 
 
 def test_a_group_is_given_by_itself_or_by_its_reference() -> None:

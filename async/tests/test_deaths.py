@@ -130,9 +130,11 @@ def test_a_death_releases_the_final_job_of_its_group(flush: Flush) -> None:
 
 
 def test_a_death_is_logged_as_an_error(flush: Flush, caplog: pytest.LogCaptureFixture) -> None:
-    schedule(abuse.end_process, ["SIGKILL"])
+    job = schedule(abuse.end_process, ["SIGKILL"])
     flush(workers=1)
     [record] = caplog.records
+    assert record.__dict__["job_id"] == job.pk
+    assert record.__dict__["job_name"] == "suite.abuse.end_process"
     assert record.name.startswith("django_async")
     assert (record.levelno, bool(record.exc_info)) == (logging.ERROR, True)
     assert "suite.abuse.end_process('SIGKILL')" in record.getMessage()

@@ -222,8 +222,9 @@ def test_inside_a_job_it_waits_for_a_match_that_is_running(
 @in_transactions
 @row_locks
 def test_inside_a_job_it_waits_for_nobody_else() -> None:
-    others = [schedule(nothing, [n]) for n in range(30)]
-    matches = [schedule(nothing, ["match"]) for _ in range(30)]
+    """However many matches there are: from 1,000 keys on MariaDB reads, and locks, all rows."""
+    others = schedule_many({"function": nothing, "args": [n]} for n in range(30))
+    matches = schedule_many({"function": nothing, "args": ["match"]} for _ in range(1_100))
     canceller = schedule(calls.cancels, [NOTHING, "match"])
     with locked(*others):
         assert elsewhere(canceller.execute) == len(matches)
@@ -247,11 +248,12 @@ def test_a_match_was_executed_before_or_never_runs(workers: int) -> None:
 
 @in_transactions
 @row_locks
-def test_a_deadlock_of_two_such_jobs_is_one_ordinary_failure() -> None:
+def test_a_deadlock_of_two_such_jobs_ends_one_which_the_other_has_cancelled() -> None:
+    """Run again at once, it finds itself cancelled."""
     calls.meeting.reset()
     for number in range(2):
         schedule(calls.meets_and_cancels, [number])
     kept = run_pass(workers=2)
-    assert (kept.summary.executed, kept.summary.failed) == (1, 1)
+    assert (kept.summary.executed, kept.summary.failed) == (1, 0)
     assert sorted(states()) == ["cancelled", "executed"]
-    assert "eadlock" in Error.objects.get().exception
+    assert not Error.objects.exists()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from django_async import clock, schedule
+from django_async import clock, payload, policy, schedule
 from django_async.models import Job
 from suite import abuse, jobs
 from suite.attempts import assert_one_failure, attempt, notes
@@ -103,6 +103,22 @@ def test_a_back_off_is_obeyed_and_a_broken_one_replaced_by_the_default(
     waits = timedelta(seconds=seconds)
     assert before + waits <= job.scheduled <= clock.now("default") + waits
     assert not notes()
+
+
+@pytest.mark.parametrize("path", ["suite.abuse.backoff_raises", "suite.abuse.backoff_in_words"])
+def test_what_is_logged_of_a_back_off_has_the_id_and_the_name_of_the_job(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    meta, about = json.dumps({"backoff": path}), payload.about(7, "suite.jobs.fail")
+    past = policy.history(meta, attempts=0, crashes=0, priority=5, about=about)
+    assert past.backoff is not None
+    assert past.backoff(1) == 60
+    [record] = caplog.records
+    assert (record.levelname, record.__dict__["job_id"], record.__dict__["job_name"]) == (
+        "ERROR",
+        7,
+        "suite.jobs.fail",
+    )
 
 
 @pytest.mark.parametrize(

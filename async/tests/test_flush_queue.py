@@ -19,7 +19,7 @@ from django_async.models import Error, Job
 from django_async.outcomes import Executed, Failed
 from suite import abuse, jobs
 from suite.models import Note
-from suite.processes import manage
+from suite.processes import BARE, manage
 from suite.together import DEADLINE
 
 ON_SQLITE = connection.vendor == "sqlite"
@@ -237,8 +237,22 @@ def test_workers_are_refused_where_there_is_no_fork(
     monkeypatch.delattr(os, "fork")
     flushed = flush(workers=1)
     assert flushed.status == 1
-    assert "fork" in flushed.error
+    assert flushed.error == "This system forks no processes: leave out --workers."
     assert flush().status == 0
+
+
+@on_commits
+def test_where_there_is_no_posix_all_modules_import_and_jobs_run() -> None:
+    schedule(jobs.note)
+    with manage("flush_queue", script=BARE) as process:
+        output, errors = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, output.split(" in ")[0]) == (
+        0,
+        "1 executed, 0 failed, 0 skipped",
+    ), errors
+    with manage("flush_queue", "--workers=2", script=BARE) as process:
+        _, errors = process.communicate(timeout=DEADLINE)
+    assert "leave out --workers" in errors
 
 
 @on_commits

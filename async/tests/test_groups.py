@@ -85,6 +85,27 @@ def test_a_reference_cannot_have_two_open_groups(orders: Group) -> None:
     assert Group.objects.count() == 1
 
 
+def test_a_group_that_waits_for_its_first_job_is_open(orders: Group) -> None:
+    with pytest.raises(ValidationError, match="orders"):
+        Group.objects.create(reference="orders")
+    other = Group.objects.create(reference="stock")
+    other.reference = "orders"
+    with pytest.raises(ValidationError, match="orders"):
+        other.save()
+    assert schedule(nothing, group="orders").group == orders
+    orders.description = "It can still be saved itself."
+    orders.save()
+
+
+def test_a_group_takes_the_new_reference_that_it_is_given(orders: Group) -> None:
+    orders.reference = "stock"
+    orders.save()
+    with pytest.raises(ValidationError, match="stock"):
+        Group.objects.create(reference="stock")
+    assert schedule(nothing, group="stock").group == orders
+    assert schedule(nothing, group="orders").group != orders
+
+
 def test_a_group_cannot_take_the_reference_of_an_open_one(orders: Group) -> None:
     schedule(nothing, group=orders)
     other = Group.objects.create(reference="stock")

@@ -15,10 +15,10 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_async import health as module
-from django_async import schedule, stats
+from django_async import backlog, census, schedule, stats
 from django_async.api import deschedule, health, schedule_many
-from django_async.models import Group, Job
+from django_async.models import Error, Group, Job
+from suite import costs
 from suite.jobs import fail, note, nothing
 
 pytestmark = pytest.mark.django_db
@@ -120,28 +120,172 @@ def test_the_age_of_the_oldest_due_job_counts_from_its_time_or_its_birth() -> No
     assert 600 <= health()["queue"]["oldest-due-age"] < 660
 
 
-def test_above_a_bound_numbers_are_approximate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EXACT", 5)
-    schedule_many({"function": nothing} for _ in range(5))
-    assert (health()["queue"]["remaining"], health()["queue"]["approximate"]) == (5, False)
-    schedule(nothing)
+def many(state: str, number: int, **more: Any) -> None:
+    """Insert so many jobs in this state. (Rows that change stay in InnoDB's indexes for a while,
+    and in its estimates.)"""
+    now = timezone.now()
+    ends = {} if state == "pending" else {state: now, "started": now}
+    name = "suite.jobs.nothing"
+    Job.objects.bulk_create(Job(name=name, **{**ends, **more}) for _ in range(number))
+
+
+STATES = ("executed", "pending", "cancelled", "discarded")
+IN_HEALTH = ("executed", "remaining", "cancelled", "discarded")
+
+
+def numbers() -> list[int]:
+    """What health() says of each state."""
+    return [health()["queue"][key] for key in IN_HEALTH]
+
+
+def test_each_state_is_counted_up_to_a_bound_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "EXACT", 5)
+    for state in STATES:
+        many(state, 5)
+        Job.objects.filter(pk=schedule(nothing).pk).delete()  # ids have gaps
     queue = health()["queue"]
-    assert (queue["remaining"], queue["cancelled"], queue["approximate"]) == (5, 0, True)
-    assert queue["all-jobs"] >= 5
+    assert [queue[key] for key in ("all-jobs", *IN_HEALTH)] == [20, 5, 5, 5, 5]
+    assert (queue["due"], queue["approximate"]) == (5, False)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_above_the_bound_a_number_is_approximate(
+    monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(census, "EXACT", 5)
+    many(state, 6)
+    queue = health()["queue"]
+    assert queue[IN_HEALTH[STATES.index(state)]] >= 6
+    assert queue["all-jobs"] >= 6
+    assert queue["approximate"] is True
+
+
+def test_very_many_errors_are_approximate_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "EXACT", 5)
+    job = schedule(nothing)
+    for number in range(6):
+        assert health()["errors"]["number"] == number
+        assert health()["queue"]["approximate"] is False
+        job.errors.create(exception=str(number), traceback="")
+    assert health()["errors"]["number"] >= 6
+    assert health()["queue"]["approximate"] is True
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("large", STATES)
 def test_the_number_of_very_many_jobs_is_the_databases_estimate(
+    monkeypatch: pytest.MonkeyPatch, large: str
+) -> None:
+    for state in STATES:
+        many(state, 3_000 if state == large else 90)
+    costs.analyse()
+    monkeypatch.setattr(census, "EXACT", 100)
+    found = dict(zip(STATES, numbers(), strict=True))
+    assert 2_700 < found.pop(large) < 3_300
+    assert set(found.values()) == {90}
+    assert 2_900 < health()["queue"]["all-jobs"] < 3_600
+
+
+@pytest.mark.django_db(transaction=True)
+def test_estimates_of_several_states_are_each_near_the_truth(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    schedule_many({"function": nothing} for _ in range(3_000))
+    wanted = {"executed": 5_000, "pending": 2_000, "cancelled": 1_000, "discarded": 500}
+    for state, number in wanted.items():
+        many(state, number)
+    costs.analyse()
+    monkeypatch.setattr(census, "EXACT", 100)
+    assert 8_000 < health()["queue"]["all-jobs"] < 9_000
+    if connection.vendor == "sqlite":  # which knows the ids only
+        assert numbers()[1:] == [101] * 3
+    else:
+        assert numbers() == pytest.approx(list(wanted.values()), rel=0.15)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_hundred_thousand_finished_jobs_are_counted_one_by_one() -> None:
+    many("executed", 12_500)
+    columns = [field.attname for field in Job._meta.concrete_fields if not field.primary_key]
+    copied = ", ".join(columns)
     with connection.cursor() as cursor:
-        analyse = "ANALYZE TABLE async_job" if connection.vendor == "mysql" else "ANALYZE async_job"
-        cursor.execute(analyse)
-    monkeypatch.setattr(module, "EXACT", 100)
+        for _ in range(3):
+            cursor.execute(f"INSERT INTO async_job ({copied}) SELECT {copied} FROM async_job")
+    many("pending", 3)
     queue = health()["queue"]
-    assert (queue["remaining"], queue["approximate"]) == (100, True)
-    assert 2_000 < queue["all-jobs"] < 4_000
+    assert (queue["executed"], queue["remaining"], queue["all-jobs"]) == (100_000, 3, 100_003)
+    assert queue["executed-details"] == {"suite.jobs.nothing": {"count": 100_000}}
+    assert queue["approximate"] is False
+    many("executed", 1)
+    assert health()["queue"]["approximate"] is True
+
+
+@pytest.fixture
+def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a dozen jobs were very many."""
+    monkeypatch.setattr(census, "EXACT", 12)
+    monkeypatch.setattr(stats, "SAMPLE", 12)
+    monkeypatch.setattr(stats, "OWN_PACE", 2)
+
+
+def test_the_due_jobs_of_a_long_backlog_are_found_where_they_are(small_bounds: None) -> None:
+    for priority in (-3, 0, 7):
+        many("pending", 10, priority=priority, scheduled=timezone.now() + timedelta(days=1))
+        schedule(nothing, priority=priority, run_after=timedelta(minutes=-priority - 10))
+    schedule(nothing, priority=-3)
+    queue = health()["queue"]
+    assert queue["due"] == 4
+    assert 17 * 60 <= queue["oldest-due-age"] < 18 * 60
+    Job.objects.filter(scheduled=None).update(added=timezone.now() - timedelta(hours=1))
+    assert 3_600 <= health()["queue"]["oldest-due-age"] < 3_660
+
+
+def test_counting_the_due_jobs_stops_but_looking_for_the_oldest_does_not(
+    small_bounds: None,
+) -> None:
+    many("pending", 20, priority=9)
+    many("pending", 20, priority=8, scheduled=timezone.now() - timedelta(minutes=1))
+    schedule(nothing, priority=7, run_after=timedelta(minutes=-10))
+    queue = health()["queue"]
+    assert queue["due"] == 12
+    assert 600 <= queue["oldest-due-age"] < 660
+
+
+def test_of_very_many_priorities_the_highest_are_looked_at(
+    small_bounds: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "MOST_PRIORITIES", 3)
+    for priority in range(20):
+        schedule(nothing, priority=priority)
+    assert health()["queue"]["due"] == 3
+
+
+def test_of_very_many_pending_jobs_the_lowest_are_asked_whether_they_failed(
+    small_bounds: None,
+) -> None:
+    many("pending", 20)
+    Job.objects.filter(pk=schedule(nothing, priority=-1).pk).update(attempts=6)
+    Job.objects.filter(pk=schedule(nothing, priority=0).pk).update(attempts=5)
+    assert health()["queue"]["failing"] == 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "estimate", [stats.estimate_rough_queue_completion, stats.estimate_queue_completion]
+)
+def test_the_cost_does_not_grow_with_the_number_of_jobs(
+    small_bounds: None, estimate: Callable[[], float]
+) -> None:
+    found, tomorrow = [], timezone.now() + timedelta(days=1)
+    for start in (0, 8):
+        for number in range(start, 2 * start or 8):
+            for state in STATES:
+                many(state, 60, priority=number % 3, scheduled=tomorrow)
+                many(state, 20, priority=number % 3)
+            many("pending", 5, group=Group.objects.create(reference=f"group {number}"))
+            Error.objects.bulk_create(Error(job=Job.objects.all()[0]) for _ in range(50))
+        costs.analyse()
+        found.append(costs.cost(lambda: health(estimate)))
+    assert found[1] < 1.1 * found[0] + 20
 
 
 def test_the_number_of_statements_is_constant(busy: None) -> None:

@@ -187,6 +187,20 @@ def test_a_new_job_joins_the_latest_of_two_open_groups(upgraded: None) -> None:
     assert Group.objects.filter(reference="stocktake").count() == 2
 
 
+def test_a_new_job_joins_the_open_one_of_two_groups_when_the_latest_has_ended(
+    upgraded: None,
+) -> None:
+    first, second = Group.objects.filter(reference="stocktake").order_by("pk")
+    for job in second.jobs.all():
+        job.execute()
+    assert (first.has_completed(), second.has_completed()) == (False, True)
+    assert schedule("suite.legacy.note", ["shelf", 2], group="stocktake").group == first
+    for job in first.jobs.all():
+        job.execute()
+    third = schedule("suite.legacy.note", ["shelf", 3], group="stocktake").group
+    assert third not in (first, second)
+
+
 def test_a_deleted_final_job_leaves_its_group_and_the_jobs_in_it(upgraded: None) -> None:
     group = Group.objects.get(reference="orders")
     members = group.jobs.count()

@@ -20,7 +20,7 @@ from django.db import connection
 from django_async import forking, schedule
 from django_async.api import schedule_many
 from django_async.models import Job
-from suite import jobs
+from suite import calls, jobs
 from suite.processes import manage
 from suite.together import DEADLINE
 
@@ -51,6 +51,15 @@ def test_the_verbosity_decides_between_nothing_a_summary_and_a_line_for_each_job
     assert summary.endswith(" jobs/s)")
     line, _ = lines(2)
     assert f"{Job.objects.latest('id').id}: suite.jobs.note(2) executed (" in line
+
+
+@on_commits
+def test_only_a_terminal_loads_the_library_of_the_bar() -> None:
+    """Its import is time that each call from cron would pay."""
+    job = schedule(calls.has_loaded, ["tqdm"])
+    with manage("flush_queue") as process:
+        _, errors = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, Job.objects.get(pk=job.pk).result) == (0, "false"), errors
 
 
 @in_a_test_case
@@ -125,14 +134,20 @@ def read_all(terminal: int) -> str:
 
 
 @on_commits
-def test_a_terminal_shows_a_bar_with_its_failures(terminal: tuple[int, Any]) -> None:
+@pytest.mark.parametrize("size", [(24, 80), (0, 0), (24, 0)])
+def test_a_terminal_shows_a_bar_with_its_failures(
+    terminal: tuple[int, Any], size: tuple[int, int]
+) -> None:
+    """Even one that does not know its size, as a container's."""
     shown, written = terminal
+    termios.tcsetwinsize(written, size)
     schedule(jobs.fail)
     schedule_many([{"function": jobs.note}] * 4)
     with manage("flush_queue", "--workers=2", "--keep-going", stderr=written) as process:
         written.close()  # the last to hold it is the command, at whose end the reading ends
         text = read_all(shown)
         output, _ = process.communicate(timeout=DEADLINE)
+    assert "100%|█" in text
     assert "5/5" in text
     assert "failed=1" in text
     assert output.startswith("4 executed, 1 failed, 0 skipped")

@@ -135,7 +135,7 @@ def test_the_pool() -> None:
         *("ForkPool", "InlinePool", "Pool", "StopSignals", "Task", "Ended"),
         *("PoolError", "ForkUnavailable", "NotPicklable", "NotRunning", "PoolBusy"),
         *("StartFailed", "TaskRaised", "WorkerDied", "TaskTimeout", "TimeLimitExceeded"),
-        *("soft_time_limit", "explain_memory_error", "tell_parent"),
+        *("ForkExecutor", "as_completed", "soft_time_limit", "explain_memory_error", "tell_parent"),
     }
     for name in forkpool.__all__:
         assert getattr(forkpool, name).__module__.startswith("forkpool.")

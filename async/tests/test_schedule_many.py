@@ -96,15 +96,18 @@ def test_the_number_of_statements_does_not_grow() -> None:
     schedule(nothing, group="orders")
     counts = []
     for number in (10, 1_000, 10_000):
+        calls_of_note = many(number, group="orders", run_after=timedelta(hours=1))
         with CaptureQueriesContext(connection) as queries:
-            schedule_many(many(number, group="orders", run_after=timedelta(hours=1)))
+            schedule_many({**call, "args": [*call["args"], "x" * 300]} for call in calls_of_note)
         counts.append(len(queries))
     assert Job.objects.count() == 11_011
     assert counts == counts[:1] * 3
 
 
-def test_megabytes_of_arguments_fit() -> None:
-    texts = [chr(ord("a") + n) * 1_000_000 for n in range(8)]
+@pytest.mark.parametrize("text", ["a", "'\"", "\\", "ß"], ids=ascii)
+def test_megabytes_of_arguments_fit(text: str) -> None:
+    """In MariaDB's packets of 16 MB, though characters are escaped twice, in JSON and in SQL."""
+    texts = [f"{n}{text * 900_000}" for n in range(6)]
     schedule_many({"function": nothing, "args": [text]} for text in texts)
     stored = Job.objects.order_by("pk").values_list("args", flat=True)
     assert [json.loads(args) for args in stored] == [[text] for text in texts]
@@ -121,6 +124,7 @@ def test_megabytes_of_arguments_fit() -> None:
         ({"function": nothing, "run_after": 5}, TypeError, "run_after"),
         ({"function": nothing, "queue": ""}, TypeError, "queue"),
         ({"function": nothing, "group": 7}, TypeError, "group"),
+        ({"function": nothing, "group": Group(reference="not saved")}, ValueError, "group"),
         ({"function": calls.anonymous}, ValueError, "lambda"),
         ({"function": "eval"}, UnknownFunction, "eval"),
         ({"function": calls.prepared}, TypeError, "partial"),
@@ -139,6 +143,13 @@ def test_a_refusal_names_the_index_and_writes_nothing(
     assert named in str(refusal.value)
     assert not Job.objects.exists()
     assert not Group.objects.exists()
+
+
+def test_an_unsaved_group_is_refused_by_its_first_job_wherever_it_stands() -> None:
+    group = Group(reference="not saved")
+    with pytest.raises(ValueError, match=r"jobs\[1\]: group \[not saved\]"):
+        schedule_many([{"function": nothing}, *many(2, group=group), {"function": nothing}])
+    assert not Job.objects.exists()
 
 
 @override_settings(ASYNC={"ALLOWED_FUNCTIONS": ["suite.jobs.note"]})

@@ -305,8 +305,8 @@ class ForkPool(Pool):
         self._workers.remove(worker)
         self._unwatch(worker.death)
         self._unwatch(worker.channel)
+        worker.kill()  # its process group, of which its tasks may have left something
         if not worker.leaving:
-            worker.kill()  # its process group, of which something may be left
             self._missing += 1
         ended, exitcode = worker.bury()
         self._ended += ended

@@ -262,9 +262,19 @@ def test_an_exception_passes_through_the_context(make: Make) -> None:
         pool.wait(0)
 
 
-def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def run_example(number: int) -> None:
     readme = Path(__file__).parents[1] / "README.md"
-    code = readme.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    exec(code, {})
+    exec(readme.read_text(encoding="utf-8").split("```python\n")[number].split("```")[0], {})
+
+
+def test_the_first_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    run_example(1)
     values = [int(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
     assert sorted(values) == [number**2 for number in range(1000)]
+
+
+def test_the_second_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    run_example(2)
+    total, *values = [int(line) for line in capsys.readouterr().out.splitlines()]
+    assert total == 100
+    assert sorted(values) == [number**2 for number in range(10)]

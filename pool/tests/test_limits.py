@@ -182,6 +182,7 @@ def strike_at(step: int, clock: Clock, now: float, block: Callable[[], None]) ->
         return trace
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # without it Python 3.12 traces none the first time
     clock.now = 0.0
     sys.settrace(trace)
     try:

@@ -170,10 +170,9 @@ def test_so_is_one_whose_task_failed(waiting: Any) -> None:
 
 def test_a_large_result_is_no_growth(waiting: Any) -> None:
     with ForkPool(1, max_memory_per_child=resident() + 100 * MEGABYTE) as pool:
-        waiting.idle(pool)
-        pids = pool.pids
-        assert len(waiting.run(pool, bytes, 200 * MEGABYTE).value) == 200 * MEGABYTE
-        assert pool.pids == pids
+        ended = waiting.run(pool, bytes, 200 * MEGABYTE)
+        assert len(ended.value) == 200 * MEGABYTE
+        assert waiting.run(pool, os.getpid).value == ended.pid
 
 
 def test_memory_is_measured_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:

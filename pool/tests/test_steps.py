@@ -8,12 +8,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from forkpool import Ended, ForkPool, NotPicklable, WorkerDied, child
+from forkpool import Ended, ForkPool, NotPicklable, PoolBusy, WorkerDied, child
 from forkpool.channel import Channel, loads
 
 FOREVER = 100_000.0  # seconds
@@ -39,12 +40,17 @@ class Once:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "dead"
 
-    def die(self) -> None:
+    def is_mine(self) -> bool:
+        """Whether nobody was here before."""
         try:
             self._folder.mkdir()
         except FileExistsError:
-            return
-        die()
+            return False
+        return True
+
+    def die(self) -> None:
+        if self.is_mine():
+            die()
 
 
 def before_reading(patch: Patch, once: Once) -> None:
@@ -91,11 +97,10 @@ def _die_after_sending(patch: Patch, once: Once, size: int) -> None:
     send = Channel.send
 
     def send_some(channel: Channel, message: bytes) -> None:
-        if channel._socket.gettimeout() is None and is_report(message):  # the child's end
-            header = len(message).to_bytes(8)
-            if not once._folder.exists():
-                channel._socket.send((header + message)[:size])
-            once.die()
+        is_the_childs = channel._socket.gettimeout() is None
+        if is_the_childs and is_report(message) and once.is_mine():
+            channel._socket.send((len(message).to_bytes(8) + message)[:size])
+            die()
         send(channel, message)
 
     patch.setattr(Channel, "send", send_some)
@@ -113,6 +118,17 @@ def after_the_result(patch: Patch, once: Once) -> None:
 
 
 Inject = Callable[[Patch, Once], None]
+
+
+def submit_when_idle(pool: ForkPool, function: Callable[..., Any], *args: Any) -> list[Ended]:
+    """Hand out a task, and return what has ended meanwhile."""
+    ends: list[Ended] = []
+    while True:
+        while not pool.idle:
+            ends += pool.wait(60)
+        with suppress(PoolBusy):  # who was idle is dead
+            pool.submit(function, *args)
+            return ends
 
 
 @pytest.mark.parametrize(
@@ -139,9 +155,7 @@ def test_each_task_ends_once(
     ends: list[Ended] = []
     with ForkPool(workers) as pool:
         for number in range(12):
-            while not pool.idle:
-                ends += pool.wait(60)
-            pool.submit(square, number)
+            ends += submit_when_idle(pool, square, number)
         ends += waiting.ends(pool, 12 - len(ends))
         assert pool.busy == 0
         waiting.idle(pool, workers)
@@ -198,9 +212,7 @@ def test_one_death_among_thirty_tasks_fails_one(waiting: Any) -> None:
     ends: list[Ended] = []
     with ForkPool(4) as pool:
         for number in range(30):
-            while not pool.idle:
-                ends += pool.wait(60)
-            pool.submit(die_if_thirteen, number)
+            ends += submit_when_idle(pool, die_if_thirteen, number)
         ends += waiting.ends(pool, 30 - len(ends))
         assert waiting.run(pool, square, 2).value == 4  # and the pool takes more
     (failed,) = [end for end in ends if end.error]

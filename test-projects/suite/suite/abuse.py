@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import itertools
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from django_async import current, schedule
@@ -201,10 +203,11 @@ def end_own_session() -> None:
 def lose_session() -> None:
     """Have the session ended from outside, and not even notice."""
     effects()
-    _end_session_from_outside()
+    end_session_from_outside()
 
 
-def _end_session_from_outside() -> None:
+def end_session_from_outside() -> None:
+    """End this process's session, on another one."""
     postgres = connection.vendor == "postgresql"
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {'pg_backend_pid()' if postgres else 'CONNECTION_ID()'}")
@@ -261,7 +264,7 @@ def hook_that_leaves(what: str) -> None:
         "a transaction": partial(_execute, "BEGIN"),
         "autocommit off": partial(transaction.set_autocommit, False),
         "a closed connection": connection.close,
-        "a lost session": _end_session_from_outside,
+        "a lost session": end_session_from_outside,
     }
     transaction.on_commit(leave[what])
 
@@ -439,3 +442,130 @@ def read_stamp_elsewhere() -> str | None:
 def read_batches() -> list[Any]:
     """What the parents that run have in hand."""
     return [json.loads(batch) for batch in Parent.objects.values_list("batch", flat=True)]
+
+
+def sleep(seconds: float) -> None:
+    """Have an effect, and sleep."""
+    note("slept")
+    time.sleep(seconds)
+
+
+def swallow_exceptions(seconds: float) -> None:
+    """Sleep, whatever Exception comes."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            time.sleep(seconds)
+        except Exception:  # noqa: BLE001 - that is the point
+            pass
+
+
+def sleep_in_statement(seconds: float) -> None:
+    """Have an effect, and sleep on the server; on SQLite, in here."""
+    note("slept")
+    if connection.vendor == "sqlite":
+        time.sleep(seconds)
+        return
+    function = "pg_sleep" if connection.vendor == "postgresql" else "SLEEP"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {function}(%s)", [seconds])
+
+
+def ignore_everything() -> None:
+    """Sleep, whatever comes, SIGTERM included."""
+    note("stays")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        try:
+            time.sleep(DEADLINE)
+        except BaseException:  # noqa: BLE001 - that is the point
+            pass
+
+
+def loop_in_c() -> None:
+    """Be deaf to Python's handlers of signals for a long time."""
+    note("loops")
+    sum(itertools.repeat(0, 10**13))
+
+
+def sleep_in_hook(seconds: float) -> None:
+    """Have an effect, and sleep after the commit."""
+    note("slept")
+    transaction.on_commit(lambda: time.sleep(seconds))
+
+
+def read_setting(name: str) -> str:
+    """One of PostgreSQL's settings, as it is in this transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting(%s)", [name])
+        return str(cursor.fetchone()[0])
+
+
+def take_memory(size: int) -> int:
+    """Need so many bytes, and have an effect if they are to be had."""
+    taken = len(bytearray(size))
+    note("took it")
+    return taken
+
+
+_kept: list[bytearray] = []
+
+
+def keep_memory(size: int) -> int:
+    """Grow by so many bytes, and tell in which process."""
+    _kept.append(bytearray(b"x") * size)
+    return os.getpid()
+
+
+def lock_both(directory: str) -> None:
+    """Change the first account, then the second one."""
+    begin_again(directory)
+    Account.objects.filter(name="first").update(balance=F("balance") + 10)
+    touch(str(Path(directory) / "has-first"))
+    Account.objects.filter(name="second").update(balance=F("balance") + 10)
+    note("locked both")
+
+
+def conflict(code: str, directory: str, times: int) -> None:
+    """Have the database end the job's first runs with an error of this number."""
+    if begin_again(directory) <= times:
+        note("will conflict")
+        with connection.cursor() as cursor:
+            cursor.execute(_raise(code))
+    note("no conflict")
+
+
+def wrap_conflict(code: str, directory: str, times: int) -> None:
+    """Say in words of one's own that the database raised the error."""
+    try:
+        conflict(code, directory, times)
+    except DatabaseError as error:
+        raise ValueError("the order could not be taken") from error
+
+
+def begin_again(directory: str) -> int:
+    """How often the job has begun, this time included."""
+    runs = len(list(Path(directory).glob("start-*"))) + 1
+    touch(str(Path(directory) / f"start-{runs}"))
+    return runs
+
+
+def _raise(code: str) -> str:
+    if code == "other":
+        return "SELECT * FROM there_is_no_such_table"
+    if connection.vendor == "postgresql":
+        return f"DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '{code}'; END $$"
+    return f"SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'conflict'"
+
+
+def leave_child_and_die(path: str) -> None:
+    """Leave a process in a session of its own, which holds this one's connection, and die."""
+    note("died")
+    if not os.fork():
+        os.setsid()
+        Path(path).write_text(str(os.getpid()))
+        time.sleep(DEADLINE)
+        os._exit(0)
+    _wait_until(lambda: Path(path).exists() and Path(path).read_text())
+    os.kill(os.getpid(), signal.SIGKILL)

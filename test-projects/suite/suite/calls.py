@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -123,6 +124,11 @@ def meets_and_cancels(number: int) -> int:
 def cancels_its_own_call() -> int:
     """Deschedule the call that is running here."""
     return deschedule(cancels_its_own_call)
+
+
+def has_loaded(module: str) -> bool:
+    """Whether the process that runs this has imported the module."""
+    return module in sys.modules
 
 
 gate = threading.Event()

@@ -13,13 +13,17 @@ from typing import Any
 from django.db import connection
 
 MANAGE = Path(__file__).parents[1] / "manage.py"
+BARE = Path(__file__).parents[1] / "bare.py"
+"""The same on a system without POSIX."""
 
 
 @contextmanager
-def manage(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+def manage(
+    *arguments: str, script: Path = MANAGE, **options: Any
+) -> Iterator[subprocess.Popen[str]]:
     """``manage.py`` with these arguments, in a process group of its own, killed at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", str(MANAGE), *arguments],
+        [sys.executable, "-W", "error", str(script), *arguments],
         env={
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "suite.beside_settings",

@@ -57,6 +57,19 @@ def wait_for_a_waiter(like: str) -> None:
     wait_until(lambda: elsewhere(_waiting_sessions, like), f"a wait of {like}")
 
 
+def sessions_with(like: str) -> int:
+    """How many other sessions of this database are at such a statement."""
+    sql = {
+        "postgresql": "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = CURRENT_DATABASE()"
+        " AND pid <> pg_backend_pid() AND state <> 'idle' AND query LIKE %s",
+        "mysql": "SELECT COUNT(*) FROM information_schema.processlist"
+        " WHERE db = DATABASE() AND id <> CONNECTION_ID() AND info LIKE %s",
+    }[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [like])
+        return int(cursor.fetchone()[0])
+
+
 def _waiting_sessions(like: str) -> int:
     sql = {
         "postgresql": "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = CURRENT_DATABASE()"

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from django_async import conf, errors, fetch, report, runner, sessions, worker
-from django_async.engine import LONGEST_STATEMENT, Engine, Options, Summary
+from django_async.engine import Engine, Options, Summary
 from django_async.forking import close_connections
 from django_async.parents import Registration
 from django_async.walk import Walk
@@ -63,13 +63,13 @@ class Command(BaseCommand):
         )
         add(
             "--max-memory-per-worker",
-            type=_size,
+            type=read_size,
             metavar="SIZE",
             help="replace a worker process that occupies more memory after a job (200M, 1G)",
         )
         add(
             "--memory-limit",
-            type=_size,
+            type=read_size,
             metavar="SIZE",
             help="fail a job with a MemoryError if its process would need more address space",
         )
@@ -83,7 +83,11 @@ class Command(BaseCommand):
                 summary = self._run(stack, stop, using, options)
             except errors.StopNow:
                 raise SystemExit(128 + (stop.signum or 0)) from None
-            except (ForkUnavailable, PoolError, errors.QueueStopped) as error:
+            except ForkUnavailable as error:
+                raise CommandError(
+                    "This system forks no processes: leave out --workers."
+                ) from error
+            except (PoolError, errors.QueueStopped) as error:
                 raise CommandError(str(error)) from error
         self._conclude(summary, options["verbosity"])
 
@@ -91,7 +95,9 @@ class Command(BaseCommand):
         self, stack: ExitStack, stop: StopSignals, using: str, options: dict[str, Any]
     ) -> Summary:
         if options["workers"]:
-            stack.enter_context(sessions.bounded_reads(connections[using], LONGEST_STATEMENT))
+            stack.enter_context(
+                sessions.bounded_reads(connections[using], conf.current().timeout_grace)
+            )
         pool = stack.enter_context(_pool(options, stop))
         chosen = fetch.Selection(
             options["filter"], tuple(options["queue"]), options["which"], options["outof"]
@@ -194,7 +200,7 @@ def _workers(text: str) -> int:
     return number
 
 
-def _size(text: str) -> int:
+def read_size(text: str) -> int:
     """Bytes, from a whole number with or without a unit."""
     number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
     if not number.isdecimal() or int(number) < 1 or unit not in _UNITS:

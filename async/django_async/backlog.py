@@ -1,0 +1,88 @@
+"""The jobs that are still to run: how many are due, since when, and how many have failed before.
+
+No index has all that. Up to EXACT pending jobs, all of them are read, in one statement. Beyond,
+the due ones are looked for where they are: in the index of the fetch all future jobs of a priority
+lie between its due ones and its unscheduled ones, so each priority is two ranges to be read from
+their beginning. A failure lowers the priority, so the failing ones are counted among the lowest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from django.db import connections
+from django.db.models import Count, Min, Q, QuerySet
+
+from django_async import census
+from django_async.clock import DatabaseNow
+from django_async.models import Job
+
+MOST_PRIORITIES = 100
+"""How many priorities are looked at, from the highest, where there are too many jobs to be read."""
+
+Range = tuple[QuerySet[Job], str]
+"""Due jobs in the order of their index, and the column that says since when they are due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What an operator asks first."""
+
+    due: int
+    failing: int
+    oldest: datetime | None
+    """Since when the job that waits longest is due: since its time, or since it was added."""
+
+
+def read() -> Backlog:
+    """Read the backlog, or what it takes to know enough of it."""
+    timed, untimed = Q(scheduled__lte=DatabaseNow()), Q(scheduled=None)
+    lowest = census.pending_jobs().order_by("priority", "scheduled", "id")[: census.EXACT + 1]
+    found = lowest.aggregate(
+        read=Count("pk"),
+        timed=Count("pk", filter=timed),
+        untimed=Count("pk", filter=untimed),
+        failing=Count("pk", filter=Q(attempts__gt=0)),
+        since=Min("scheduled", filter=timed),
+        added=Min("added", filter=untimed),
+    )
+    if found["read"] > census.EXACT:
+        return _walk(found["failing"])
+    oldest = _earliest(found["since"], found["added"])
+    return Backlog(found["timed"] + found["untimed"], found["failing"], oldest)
+
+
+def _walk(failing: int) -> Backlog:
+    """Count the due jobs range by range up to EXACT, and look at the oldest of each range."""
+    due, oldest = 0, None
+    for jobs, column in islice(_ranges(), 2 * MOST_PRIORITIES):
+        at_most = max(1, census.EXACT - due)
+        found = jobs[:at_most].aggregate(number=Count("pk"), since=Min(column))
+        due = min(census.EXACT, due + found["number"])
+        oldest = _earliest(oldest, found["since"])
+    return Backlog(due, failing, oldest)
+
+
+def _ranges() -> Iterator[Range]:
+    """Two for each priority, from the highest, each asked for when its turn comes."""
+    jobs = census.pending_jobs()
+    by_time = ("scheduled", "id")
+    unscheduled = ("id",) if connections[jobs.db].vendor == "mysql" else by_time  # see fetch.py
+    priority = _highest(jobs)
+    while priority is not None:
+        here = jobs.filter(priority=priority)
+        yield here.filter(scheduled__lte=DatabaseNow()).order_by(*by_time), "scheduled"
+        yield here.filter(scheduled=None).order_by(*unscheduled), "added"
+        priority = _highest(jobs.filter(priority__lt=priority))
+
+
+def _highest(jobs: QuerySet[Job]) -> Any:
+    return jobs.order_by("-priority").values_list("priority", flat=True).first()
+
+
+def _earliest(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)

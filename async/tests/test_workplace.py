@@ -1,0 +1,130 @@
+"""Nothing that a job does to its worker's process is met by the next one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from django_async import schedule, workplace
+from django_async.models import Job
+from suite import leaks
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Flush = Callable[..., Any]
+
+ON_POSTGRESQL = connection.vendor == "postgresql"
+ON_MYSQL = connection.vendor == "mysql"
+
+
+def see_before_and_after(flush: Flush, leak: Callable[..., Any]) -> tuple[Any, Any]:
+    """What one worker looks like to a job before and to a job after one that leaks."""
+    before = schedule(leaks.look, priority=9)
+    leaking = schedule(leak, priority=8)
+    after = schedule(leaks.look, priority=7)
+    flushed = flush(workers=1, keep_going=True)
+    assert flushed.output.startswith("3 executed, 0 failed"), flushed.error
+    assert Job.objects.get(pk=leaking.pk).state == "executed"
+    return tuple(json.loads(Job.objects.get(pk=job.pk).result) for job in (before, after))
+
+
+PROCESS = [
+    leaks.activate_language,
+    leaks.activate_zone,
+    leaks.change_directory,
+    leaks.remove_directory,
+    leaks.change_umask,
+    leaks.change_signals,
+    leaks.block_signals,
+    leaks.set_context_variable,
+    leaks.keep_alarm,
+]
+
+
+@pytest.mark.parametrize("leak", PROCESS)
+def test_the_process_is_as_before(flush: Flush, leak: Callable[..., Any]) -> None:
+    before, after = see_before_and_after(flush, leak)
+    assert before == after
+
+
+def test_a_leak_is_seen_by_the_look_that_finds_none() -> None:
+    """Or else the test above would prove nothing."""
+    for leak in PROCESS:
+        assert leaks.changes_the_look(leak), leak
+
+
+SESSION = {
+    "postgresql": [
+        "SET statement_timeout = '1h'",
+        "SET SESSION search_path = pg_catalog, public",
+        "SELECT set_config('lock_timeout', '1h', false)",
+        "SELECT pg_advisory_lock(4711)",
+        "SELECT pg_try_advisory_lock_shared(4711)",
+        "LISTEN something",
+        "CREATE TEMP TABLE leak (id int)",
+        "create temporary table leak (id int)",
+        "PREPARE leak AS SELECT 1",
+    ],
+    "mysql": [
+        "SET SESSION lock_wait_timeout = 4711",
+        "SET @leak = 1",
+        "SELECT GET_LOCK('leak', 0)",
+        "CREATE TEMPORARY TABLE leak (id int)",
+        "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    ],
+    "sqlite": ["PRAGMA cache_size = 4711", "CREATE TEMP TABLE leak (id int)"],
+}[connection.vendor]
+
+
+@pytest.mark.parametrize("sql", SESSION)
+def test_a_sessions_setting_lock_or_table_goes_with_the_session(flush: Flush, sql: str) -> None:
+    for _ in range(2):  # it would be in the way of itself
+        schedule(leaks.execute_and_tell_session, [sql])
+    assert flush(workers=1).status == 0
+    first, second = (json.loads(result) for result in Job.objects.values_list("result", flat=True))
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE suite_note SET text = 'SET nothing'",
+        "SELECT 'pg_advisor'",
+        *(["SET LOCAL statement_timeout = '1h'"] * ON_POSTGRESQL),
+        *(["SELECT pg_advisory_xact_lock(4711)"] * ON_POSTGRESQL),
+        *(["SET CONSTRAINTS ALL DEFERRED"] * ON_POSTGRESQL),
+    ],
+)
+def test_other_statements_leave_the_session_open(flush: Flush, sql: str) -> None:
+    for _ in range(2):
+        schedule(leaks.execute_and_tell_session, [sql])
+    assert flush(workers=1).status == 0
+    first, second = (json.loads(result) for result in Job.objects.values_list("result", flat=True))
+    assert first == second
+
+
+def test_a_long_statement_is_looked_at_too() -> None:
+    long = f"SELECT {'1, ' * 2000} 1"
+    assert not workplace._is_of_the_session(long)
+    assert workplace._is_of_the_session(f"{long}; SET a = 1")
+
+
+def test_caches_are_closed_as_at_the_end_of_a_request(flush: Flush) -> None:
+    schedule(leaks.use_cache, priority=9)
+    schedule(leaks.count_closed_caches)
+    assert flush(workers=1).status == 0
+    assert json.loads(Job.objects.get(name__endswith="count_closed_caches").result) == 1
+
+
+def test_the_queries_that_debug_keeps_are_forgotten(flush: Flush, settings: Any) -> None:
+    settings.DEBUG = True
+    for _ in range(3):
+        schedule(leaks.count_queries)
+    assert flush(workers=1).status == 0
+    results = [json.loads(result) for result in Job.objects.values_list("result", flat=True)]
+    assert len(set(results[1:])) == 1
+    assert results[1] < 10
