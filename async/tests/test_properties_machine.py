@@ -7,6 +7,7 @@ errors; and so are the effects, each exactly once.
 from __future__ import annotations
 
 import json
+import signal
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -28,11 +29,13 @@ from hypothesis.stateful import (
 from django_async import clock
 from django_async.api import deschedule, schedule, schedule_many
 from django_async.errors import ConnectionClosed, JobNotRunnable, MarkedForRollback
-from django_async.models import Error, Group, Job
+from django_async.models import Error, Group, Job, Parent
 from suite.models import Note
-from suite.oracle import FAILURES, Oracle, Row
+from suite.oracle import DEATHS, FAILURES, Oracle, Row
+from suite.processes import manage
 from suite.programs import Planned, act
 from suite.testing import examples
+from suite.together import DEADLINE
 
 KEYS = st.sampled_from("ab")
 SCRIPTS = st.sampled_from(
@@ -47,7 +50,10 @@ SCRIPTS = st.sampled_from(
         ["close"],
         ["die"],
         ["die", "die"],
+        ["die", "die", "die"],
         ["raise", "die", "raise"],
+        ["kill all"],
+        ["kill all", "kill all", "die"],
     ]
 )
 TIMES = st.none() | st.sampled_from([timedelta(hours=-1), timedelta(hours=-1), timedelta(days=2)])
@@ -147,13 +153,30 @@ class Queue(RuleBasedStateMachine):
     @rule(keep_going=st.booleans(), limit=st.none() | st.none() | st.integers(1, 4))
     def flush_in_this_process(self, keep_going: bool, limit: int | None) -> None:
         """Without the jobs that would end this process."""
-        self.flush(keep_going=keep_going, limit=limit, queue="default")
+        self.flush(keep_going=keep_going, limit=limit, queues=["default"])
 
     @precondition(lambda self: self.is_due())
     @rule(workers=st.integers(1, 2))
     def flush_with_workers(self, workers: int) -> None:
         """Which jobs still run when one fails depends on the workers' speed: so all go on."""
-        self.flush(workers=workers)
+        self.flush(workers=workers, queues=["default", "deadly"])
+
+    @precondition(lambda self: any(row.queue == "doomed" for row in self.due()))
+    @rule()
+    def flush_until_everybody_dies(self) -> None:
+        """A pass of its own parent, which a job may take with it."""
+        began, before = clock.now("default"), self.totals()
+        with manage("flush_queue", "--workers=1", "--keep-going", "--queue=doomed") as process:
+            out, _ = process.communicate(timeout=DEADLINE)
+        order = list(self.oracle.run_pass(began, chosen=lambda row: row.queue == "doomed"))
+        executed, failed = self.ended_since(before)
+        note(f"handed out: {order}; said: {out}")
+        if self.oracle.everybody_died:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert f"{executed} executed, {failed} failed, 0 skipped" in out
+            assert process.returncode == (1 if failed else 0)
+        self.check(began)
 
     def flush(
         self,
@@ -161,30 +184,36 @@ class Queue(RuleBasedStateMachine):
         workers: int = 0,
         keep_going: bool = True,
         limit: int | None = None,
-        queue: str | None = None,
+        queues: list[str],
     ) -> None:
         began, before = clock.now("default"), self.totals()
 
-        done = self.flush_queue(
-            workers=workers, keep_going=keep_going, jobs=limit, queue=[queue] if queue else []
-        )
+        done = self.flush_queue(workers=workers, keep_going=keep_going, jobs=limit, queue=queues)
 
         order = list(
             self.oracle.run_pass(
                 began,
                 keep_going=keep_going,
                 limit=limit,
-                chosen=lambda row: queue in (None, row.queue),
+                chosen=lambda row: row.queue in queues,
             )
         )
-        executed, failed = (now - past for now, past in zip(self.totals(), before, strict=True))
+        executed, failed = self.ended_since(before)
         note(f"handed out: {order}; said: {done.output}{done.error}")
         assert f"{executed} executed, {failed} failed, 0 skipped" in done.output
         assert done.status == (1 if failed else 0)
         self.check(began)
 
+    def ended_since(self, before: tuple[int, int]) -> tuple[int, int]:
+        """How many jobs were executed, and how many attempts failed, since then."""
+        executed, failed = self.totals()
+        return executed - before[0], failed - before[1]
+
+    def due(self) -> list[Row]:
+        return self.oracle.due(clock.now("default"))
+
     def is_due(self) -> bool:
-        return bool(self.oracle.due(clock.now("default")))
+        return any(row.queue != "doomed" for row in self.due())
 
     @rule(number=st.integers(0, 99))
     def execute_by_hand(self, number: int) -> None:
@@ -216,7 +245,7 @@ class Queue(RuleBasedStateMachine):
 
     def may_be_executed(self, row: Row) -> bool:
         """Not what would end this process, or run before those that it waits for."""
-        return not row.is_pending or (row.step != "die" and not self.oracle.waits(row))
+        return not row.is_pending or (row.step not in DEATHS and not self.oracle.waits(row))
 
     def is_closed(self, reference: str | None) -> bool:
         """Whether the reference means a group that is at work, which takes no more jobs."""
@@ -308,12 +337,19 @@ def keywords(call: Call) -> Call:
         "priority": call["priority"],
         "meta": {"max_attempts": call["max_attempts"]},
         "group": call["group"],
-        "queue": "deadly" if "die" in call["script"] else "default",
+        "queue": queue_of(call["script"]),
     }
+
+
+def queue_of(script: list[str]) -> str:
+    """Jobs are kept apart by whom they take with them."""
+    if "kill all" in script:
+        return "doomed"
+    return "deadly" if "die" in script else "default"
 
 
 def empty_tables() -> None:
     """What the last machine left would confuse this one."""
     Group.objects.update(final=None)
-    for model in (Error, Job, Group, Note):
+    for model in (Error, Job, Group, Note, Parent):
         model.objects.all().delete()

@@ -10,6 +10,11 @@ from datetime import UTC, datetime, timedelta
 FAILURES = frozenset(["raise", "leave", "mark", "close"])
 """The steps of a script whose attempt leaves nothing but an error."""
 
+DEATHS = frozenset(["die", "kill all"])
+"""The steps that the worker does not survive."""
+
+MAX_CRASHES = 3
+
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -30,6 +35,9 @@ class Row:
     attempts: int = 0
     crashes: int = 0
     errors: int = 0
+    suspicion: str = ""
+    """``suspected`` if everybody died with an attempt; ``alone`` if the last attempt was made under
+    suspicion, and everybody died again."""
     moved: bool = False
     """Whether a failure has set a new time, which is not known exactly."""
 
@@ -57,6 +65,8 @@ class Oracle:
     """The final job of a group."""
     notes: Counter[str] = field(default_factory=Counter)
     """The effects that were kept."""
+    everybody_died: bool = False
+    """Whether the last pass ended with the death of its parent and workers."""
     children: list[str] = field(default_factory=list)
     """Keys of the jobs that jobs have scheduled, whose ids are not known yet."""
 
@@ -93,6 +103,7 @@ class Oracle:
         chosen: Callable[[Row], bool] = lambda _: True,
     ) -> Iterator[int]:
         """Make a pass of one worker, yielding the ids in the order of their hand-out."""
+        self.everybody_died = False
         waiting = [row for row in self.due(now) if chosen(row)]
         while limit is None or limit > 0:
             ready = [row for row in waiting if not self.waits(row)]
@@ -100,29 +111,42 @@ class Oracle:
                 return
             row = min(ready, key=lambda row: row.order)
             yield row.id
-            failed = row.step in FAILURES or row.step == "die"
+            failed = row.step in FAILURES or row.step in DEATHS
+            if self.kills_everybody(row):
+                self.everybody_died = True
+                return
             if not self.attempt(row, now):
                 waiting.remove(row)
             if failed and not keep_going:
                 return
             limit = None if limit is None else limit - 1
 
+    def kills_everybody(self, row: Row) -> bool:
+        """Whether the job's attempt ends the parent and its workers. Nobody is left to count that;
+        after an attempt under suspicion, the next parent knows, and counts it instead."""
+        if row.step != "kill all" or row.suspicion == "alone":
+            return False
+        row.suspicion = "alone" if row.suspicion else "suspected"
+        return True
+
     def attempt(self, row: Row, now: datetime) -> bool:
         """Attempt the job once; whether it is due again at once."""
         step = row.step
         row.attempts += 1
-        if step not in FAILURES and step != "die":
+        row.suspicion = "suspected" if step == "kill all" else ""
+        if step not in FAILURES and step not in DEATHS:
             row.state = "executed"
             self.notes[row.key] += 1
             if step == "child":
                 self.children.append(f"child of {row.key}")
             return False
         row.errors += 1
-        row.crashes += step == "die"
-        is_free = step == "die" and row.crashes == 1
+        row.crashes += step in DEATHS
+        is_free = step in DEATHS and row.crashes == 1
         if not is_free:
             row.priority -= 1
-        if row.max_attempts is not None and row.attempts >= row.max_attempts:
+        used_up = row.max_attempts is not None and row.attempts >= row.max_attempts
+        if used_up or (step in DEATHS and row.crashes >= MAX_CRASHES):
             row.state = "discarded"
         elif not is_free:
             row.scheduled, row.moved = now + back_off(row.attempts), True

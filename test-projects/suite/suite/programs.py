@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.db import IntegrityError, connection, transaction
 from django_async import current, schedule
 from django_async.models import Job
 from suite.models import Account, Note
+from suite.together import DEADLINE
 
 Op = list[Any]
 """A step of a program: its verb and what belongs to it, as JSON keeps it."""
@@ -66,6 +68,12 @@ def _mark(_: str = "") -> None:
 
 def _die(_: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kill_all(_: str) -> None:
+    """End the parent, and with it all of its workers, this one included."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(DEADLINE)
 
 
 def _child(key: str) -> None:
@@ -145,6 +153,7 @@ STEPS: dict[str, Callable[[str], None]] = {
     "mark": _mark,
     "close": _close,
     "die": _die,
+    "kill all": _kill_all,
 }
 """What ``act`` can do in an attempt, by its name in a script."""
 
