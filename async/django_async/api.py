@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import router, transaction
 from django.utils import timezone
 
-from django_async import bulk, clock, current, payload, store
+from django_async import bulk, cancelling, clock, current, payload
 from django_async.errors import AsyncError
 from django_async.health import health
 from django_async.models import Group, Job
@@ -113,7 +113,7 @@ def deschedule(
     )
     job = current.current()
     inside = job is not None and job.using == using
-    return store.cancel(identity, using, wait=inside, but=job.id if job and inside else None)
+    return cancelling.cancel(identity, using, wait=inside, but=job.id if job and inside else None)
 
 
 def remove_old_jobs(remove_jobs_before_days: float = 30, resched_hours: float = 8) -> None:

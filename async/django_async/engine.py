@@ -13,21 +13,16 @@ database for can wait while that is away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
-from django.db import Error as DriverError
-from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
-
-from django_async import conf, policy, sessions, store
+from django_async import conf, policy, sessions
+from django_async.access import Access
 from django_async.errors import QueueStopped, StopNow
 from django_async.hints import Hint
 from django_async.inquest import AGAIN, PATIENCE, Inquest
-from django_async.outage import Outage
 from django_async.outcomes import (
     Away,
     Busy,
@@ -40,17 +35,10 @@ from django_async.outcomes import (
 from django_async.parents import Registration
 from django_async.runner import run_job
 from django_async.walk import Walk
-from forkpool import Ended, Pool, PoolBusy, TaskRaised, TaskTimeout, WorkerDied, soft_time_limit
+from forkpool import Ended, Pool, PoolBusy, TaskRaised, WorkerDied
 
 Attempt = Callable[[Hint, str, str], Outcome]
 """Attempts a job, given the hint, the alias of its database and the token of the parent."""
-
-
-LONGEST_STATEMENT = 30.0
-"""Seconds that the database has for what the engine asks of it, none of which waits for a lock;
-then the connection is given up. mysqlclient is deaf to timers: sessions.bounded_reads()."""
-
-T = TypeVar("T")
 
 
 class Reporter(Protocol):
@@ -116,30 +104,28 @@ class Engine:
     _halted: bool = False
     _halted_at: float = 0.0
     _broken: QueueStopped | None = None
-    in_database: bool = field(default=False, init=False)
-    """Whether a statement of the engine itself is under way: a second signal may interrupt it."""
+    access: Access = field(init=False)
     inquest: Inquest = field(init=False)
-    outage: Outage = field(init=False)
 
     def __post_init__(self) -> None:
         self.inquest = Inquest(self.using, self.clock)
-        self.outage = Outage(self.clock)
+        self.access = Access(self.using, self.clock)
 
     def run(self) -> Summary:
         """The whole pass: until nothing is left, a failure ends it, or the operator does."""
         began = self.clock()
-        self._use_database(self._register)
+        self.access.use(self._register)
         while not self._is_over():
             self._hand_out()
             if self.parent.is_hidden:
-                self._use_database(self.parent.show_life)
+                self.access.use(self.parent.show_life)
             for ended in self.pool.wait(self._pause()):
                 self._act(ended)
             if self.inquest:
-                self._use_database(self._hold_inquest)
+                self.access.use(self._hold_inquest)
             self._heed_operator()
         self.inquest.abandon()
-        self._use_database(self.parent.withdraw)
+        self.access.use(self.parent.withdraw)
         self.summary.skipped += self.walk.skipped
         self.summary.seconds = self.clock() - began
         if self._broken:
@@ -157,45 +143,9 @@ class Engine:
             return self._halted and self.clock() > self._halted_at + PATIENCE
         return self._halted or self._limit_reached or self.walk.finished
 
-    def _use_database(self, act: Callable[[], T], limit: float = LONGEST_STATEMENT) -> T | None:
-        """Do something that needs the database; None while that is away, and tried now and then."""
-        if self.outage.is_on and self.outage.pause:
-            return None
-        connection, session = connections[self.using], None
-        try:
-            with self._in_database(), soft_time_limit(limit):
-                connection.ensure_connection()
-                session = connection.connection
-                if self.outage.is_on:
-                    store.knock(self.using)
-                    self.outage.end()
-                return act()
-        except (DriverError, TaskTimeout, StopNow) as error:
-            self._note_trouble(error, connection, session)
-        return None
-
-    @contextmanager
-    def _in_database(self) -> Iterator[None]:
-        self.in_database = True
-        try:
-            yield
-        finally:
-            self.in_database = False
-
-    def _note_trouble(
-        self, error: BaseException, connection: BaseDatabaseWrapper, session: Any
-    ) -> None:
-        """A silent connection is as good as none; a conflict is over at the next turn."""
-        silent = isinstance(error, TaskTimeout | StopNow)
-        if silent or store.is_outage(error, connection, session):
-            connection.close()
-            self.outage.note(str(error) or "it did not answer")
-        elif not store.is_conflict(error, self.using):
-            raise error
-
     def _hand_out(self) -> None:
         """Give the next hints to the workers that are idle, in order."""
-        while self._may_hand_out() and (hint := self._use_database(self._next)):
+        while self._may_hand_out() and (hint := self.access.use(self._next)):
             if not self._submit(hint):
                 self.walk.put_back(hint)
                 return
@@ -251,8 +201,8 @@ class Engine:
 
     def _pause(self) -> float | None:
         """How long there is nothing to do but to wait for the workers."""
-        if self.outage.is_on:
-            return self.outage.pause
+        if self.access.outage.is_on:
+            return self.access.outage.pause
         if self.inquest:
             return AGAIN
         if self._may_hand_out():
@@ -288,7 +238,7 @@ class Engine:
                 self.walk.put_back(hint)
             case Away(hint, error):
                 self.walk.put_back(hint)
-                self.outage.note(error)
+                self.access.outage.note(error)
             case Undecided():
                 self.inquest.add(outcome)
 
@@ -338,10 +288,10 @@ class Engine:
             hint = self._release(ended)
             if ended.error is None:
                 self._act_on(ended.value)
-            elif not self.outage.is_on:
-                self._use_database(partial(self._leave_trace, hint, ended.error), PATIENCE)
-        if not self.outage.is_on:
-            self._use_database(self.parent.withdraw, PATIENCE)
+            elif not self.access.outage.is_on:
+                self.access.use(partial(self._leave_trace, hint, ended.error), PATIENCE)
+        if not self.access.outage.is_on:
+            self.access.use(self.parent.withdraw, PATIENCE)
         raise StopNow
 
     def _leave_trace(self, hint: Hint, error: Exception) -> None:

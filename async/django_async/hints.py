@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+SUSPECTED = "suspected"
+"""What Job.stamp says of a job that may have taken everybody with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hint:

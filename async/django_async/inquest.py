@@ -15,7 +15,7 @@ from django_async import sessions, store
 from django_async.errors import AttemptFailed
 from django_async.hints import Hint
 from django_async.outcomes import Failed, Failure, Lost, Undecided
-from django_async.payload import printable
+from django_async.payload import about, printable
 from django_async.store import Settlement
 from forkpool import TimeLimitExceeded, WorkerDied
 
@@ -73,6 +73,7 @@ class Inquest:
                 "Job %s failed and its row is still locked: no error is kept: %s",
                 job_id,
                 printable(why),
+                extra=about(job_id, None),
             )
 
     def note_stop(self, hint: Hint) -> None:
@@ -84,7 +85,11 @@ class Inquest:
         while self.clock() < deadline:
             if store.note_stop(hint, failure, self.using) is not Settlement.UNDECIDED:
                 return
-        logger.warning("Job %s was stopped; its row is still locked, so no error is kept.", hint.id)
+        logger.warning(
+            "Job %s was stopped; its row is still locked, so no error is kept.",
+            hint.id,
+            extra=about(hint.id, None),
+        )
 
     def _open_deaths(self) -> None:
         """End the sessions of the dead, which may hold locks, and find out what they were at."""
@@ -107,6 +112,10 @@ class Inquest:
         return Failed(outcome.hint, outcome.label, outcome.seconds, outcome.failure, given_up)
 
 
+def _about(outcome: Undecided) -> dict[str, object]:
+    return about(outcome.hint.id, outcome.label.partition("(")[0])
+
+
 def _failure_of(death: WorkerDied) -> Failure:
     if isinstance(death, TimeLimitExceeded):
         return Failure.of_timeout(str(death))
@@ -119,6 +128,7 @@ def _survived(outcome: Undecided) -> Lost:
         "Job %s was executed before this: %s",
         outcome.hint.id,
         printable(outcome.failure.exception),
+        extra=_about(outcome),
     )
     return Lost(outcome.hint, taken=True)
 
@@ -130,5 +140,5 @@ def _log_failure(outcome: Undecided) -> None:
         outcome.label,
         printable(outcome.failure.exception),
         exc_info=AttemptFailed(outcome.failure.exception),
-        extra={"job_id": outcome.hint.id, "job_name": outcome.label.partition("(")[0]},
+        extra=_about(outcome),
     )

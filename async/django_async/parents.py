@@ -28,7 +28,7 @@ from uuid import uuid4
 
 from django.db import connections, transaction
 
-from django_async import liveness, store
+from django_async import liveness, stamps
 from django_async.hints import Hint, Share
 from django_async.models import Parent
 
@@ -133,7 +133,7 @@ def _bequeath(parent: Parent, using: str) -> None:
 
     While one of them is locked, the batch stays: a dead worker's session may still hold it."""
     with transaction.atomic(using=using):
-        if store.lock_parent(parent.pk, using):
+        if stamps.lock_parent(parent.pk, using):
             batch = [(job, attempts) for job, attempts in json.loads(parent.batch)]
-            if store.suspect(batch, parent.workers, using):
+            if stamps.suspect(batch, parent.workers, using):
                 parent.delete(using=using)

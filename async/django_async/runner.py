@@ -35,7 +35,7 @@ from typing import Any
 from django.db import Error as DriverError
 from django.db import connections, transaction
 
-from django_async import current, parents, payload, policy, store
+from django_async import current, hooks, parents, payload, policy, stamps, store, trouble
 from django_async.errors import (
     AttemptFailed,
     ConnectionClosed,
@@ -46,7 +46,8 @@ from django_async.errors import (
     TransactionAbused,
     TransactionEnded,
 )
-from django_async.hints import Hint
+from django_async.hints import SUSPECTED, Hint
+from django_async.locks import Claimed
 from django_async.models import Job
 from django_async.outcomes import (
     Away,
@@ -59,7 +60,7 @@ from django_async.outcomes import (
     Outcome,
     Undecided,
 )
-from django_async.store import Claimed, Settlement
+from django_async.store import Settlement
 from django_async.utils import object_at_end_of_path
 from forkpool import soft_time_limit
 
@@ -70,8 +71,6 @@ RETRIES = 3
 
 UNSTAMP_PATIENCE = 2.0
 """Seconds. Whoever looks at another's stamp holds the row's lock for a moment."""
-
-Hook = Callable[[], None]
 
 
 def run_job(hint: Hint, using: str, token: str | None = None) -> Outcome:
@@ -146,7 +145,7 @@ class Attempt:
         self.claim = claim
         self.token = token
         self.may_retry = may_retry
-        self.is_suspect = token is not None and hint.stamp == store.SUSPECTED
+        self.is_suspect = token is not None and hint.stamp == SUSPECTED
         self.claimed: Claimed | None = None
         self.result: Any = None
         self.error: BaseException | None = None
@@ -158,12 +157,12 @@ class Attempt:
         try:
             self.connection.ensure_connection()
             self.last_session = self.connection.connection
-            if self.is_suspect and not store.stamp_alone(self.hint, self.token or "", self.using):
+            if self.is_suspect and not stamps.stamp_alone(self.hint, self.token or "", self.using):
                 return Lost(self.hint, store.was_executed(self.hint, self.using))
             with transaction.atomic(using=self.using, durable=True):
                 first_hook = len(self.connection.run_on_commit)
                 outcome = self._inside_transaction()
-                hooks = self._take_hooks(first_hook)
+                taken = hooks.take(self.connection, first_hook)
         except StopNow:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a job can raise
@@ -171,14 +170,14 @@ class Attempt:
             if self._may_run_again(error):
                 return Conflict(self.hint)
             return self._after_lost_transaction(error)
-        self._run_hooks(hooks)
+        hooks.run(taken, self.connection, self.hint.id, self._label())
         return outcome
 
     def take_stamp_back(self) -> None:
         """The attempt did not come about, so that its end will not take the stamp away."""
         deadline = time.monotonic() + UNSTAMP_PATIENCE
         try:
-            while not store.unstamp(self.hint, self.token or "", self.using):
+            while not stamps.unstamp(self.hint, self.token or "", self.using):
                 if time.monotonic() > deadline:
                     return
                 time.sleep(0.01)
@@ -189,7 +188,7 @@ class Attempt:
         self.claimed = self.claim(self.hint, self.using)
         if self.claimed is None:
             return self._give_back()
-        if self.token and self.claimed.stamp not in (None, store.SUSPECTED, self.token):
+        if self.token and self.claimed.stamp not in (None, SUSPECTED, self.token):
             return self._judge(self.claimed, self.claimed.stamp)
         try:
             result = self._in_savepoint(self.claimed)
@@ -219,7 +218,7 @@ class Attempt:
 
     def _may_run_again(self, error: BaseException) -> bool:
         """Whether the attempt only met another transaction, and there is a try left."""
-        return self.may_retry and bool(self.claimed) and store.is_conflict(error, self.using)
+        return self.may_retry and bool(self.claimed) and trouble.is_conflict(error, self.using)
 
     def _in_savepoint(self, claimed: Claimed) -> str:
         """Run the job; its result as JSON."""
@@ -259,10 +258,10 @@ class Attempt:
         of a deadlock). Where it could, and only the RELEASE failed, the server had refused to go on
         after an error that the job swallowed.
         """
-        if not store.is_alive(self.connection):
+        if not trouble.is_alive(self.connection):
             if returned:
                 raise ConnectionClosed from error
-        elif self.connection.needs_rollback and not store.is_conflict(error, self.using):
+        elif self.connection.needs_rollback and not trouble.is_conflict(error, self.using):
             if not isinstance(error, TransactionAbused):
                 raise TransactionEnded from error
         elif returned:
@@ -305,10 +304,10 @@ class Attempt:
         """Nothing has happened to the job: try again, if there is reason to hope."""
         if self._has_lost_session():
             self._drop_dead_connection()
-        elif store.is_outage(error, self.connection, None):
+        elif trouble.is_outage(error, self.connection, None):
             self.connection.close()
             return Away(self.hint, str(error))
-        elif not store.is_conflict(error, self.using):
+        elif not trouble.is_conflict(error, self.using):
             raise error
         return Busy(self.hint)
 
@@ -316,11 +315,11 @@ class Attempt:
         """Whether the session with which the attempt began has ended since."""
         if self.last_session is None:
             return False
-        lost = store.has_lost(self.last_session, self.connection)
-        return lost or not store.is_alive(self.connection)
+        lost = trouble.has_lost(self.last_session, self.connection)
+        return lost or not trouble.is_alive(self.connection)
 
     def _drop_dead_connection(self) -> None:
-        if not store.is_alive(self.connection):
+        if not trouble.is_alive(self.connection):
             self.connection.close()
 
     def _failed(self, failure: Failure, discarded: bool) -> Outcome:
@@ -331,35 +330,9 @@ class Attempt:
             label,
             payload.printable(failure.exception),
             exc_info=self.error or AttemptFailed(failure.exception),
-            extra={"job_id": self.hint.id, "job_name": self.claimed and self.claimed.name},
+            extra=payload.about(self.hint.id, self.claimed.name if self.claimed else None),
         )
         return Failed(self.hint, label, self._seconds(), failure, discarded)
-
-    def _take_hooks(self, first: int) -> list[Hook]:
-        """Take this job's commit hooks out of Django's hands, which would drop all that come after
-        one that raises."""
-        hooks = [hook[1] for hook in self.connection.run_on_commit[first:]]
-        del self.connection.run_on_commit[first:]
-        return hooks
-
-    def _run_hooks(self, hooks: list[Hook]) -> None:
-        for hook in hooks:
-            try:
-                hook()
-            except StopNow:
-                raise
-            except BaseException:  # the job is executed, whatever a hook raises
-                logger.exception("A commit hook of job %s failed: %s", self.hint.id, self._label())
-        if hooks and not self.connection.in_atomic_block:
-            self._end_what_hooks_began()
-
-    def _end_what_hooks_began(self) -> None:
-        """A transaction that a hook left open would be the next job's: nobody would commit it."""
-        try:
-            self.connection.rollback()
-            self.connection.set_autocommit(True)
-        except DriverError:
-            self.connection.close()
 
     def _label(self) -> str:
         """The call, on one line."""

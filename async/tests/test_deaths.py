@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_async import clock, fetch, runner, schedule
+from django_async import clock, fetch, hooks, schedule
 from django_async.engine import Engine, Options
 from django_async.models import Group, Job
 from django_async.parents import Registration
@@ -218,11 +218,11 @@ def test_who_dies_after_the_failure_was_recorded_has_failed(
 ) -> None:
     """Though the parent was never told, it does not say that all went well."""
 
-    def die(attempt: runner.Attempt, *_: object) -> None:
+    def die(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     job = schedule(jobs.fail)
-    monkeypatch.setattr(runner.Attempt, "_run_hooks", die)
+    monkeypatch.setattr(hooks, "run", die)
     flushed = flush(workers=1, keep_going=True)
     assert (flushed.status, flushed.output[:20]) == (1, "0 executed, 1 failed")
     assert (job.errors.count(), Job.objects.get().attempts) == (1, 1)

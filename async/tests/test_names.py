@@ -56,7 +56,7 @@ def test_a_path_leads_to_its_function(path: str, found: Any) -> None:
         "logging.os.system",
         "suite.calls.threading.Thread",
         "suite.calls.multiprocessing.get_context",
-        "django_async.api.store.cancel",
+        "django_async.api.cancelling.cancel",
         "json.decoder.scanner.make_scanner",
     ],
 )

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_async import clock, liveness, parents, runner, schedule, store
+from django_async import clock, liveness, parents, runner, schedule
 from django_async.api import schedule_many
-from django_async.hints import Hint
+from django_async.hints import SUSPECTED, Hint
 from django_async.models import Error, Job, Parent
 from django_async.outcomes import Executed, Failed, Lost
 from django_async.parents import Registration
@@ -93,7 +93,7 @@ def test_a_batch_left_behind_raises_a_suspicion_and_no_more() -> None:
     batch = [schedule(jobs.note, [str(number)]) for number in range(4)]
     left_behind(*batch, workers=2)
     Registration("default").look_around()
-    assert list(stamps().values()) == [store.SUSPECTED, store.SUSPECTED, None, None]
+    assert list(stamps().values()) == [SUSPECTED, SUSPECTED, None, None]
     assert {job.attempts for job in Job.objects.all()} == {0}
     assert not Error.objects.exists()
     assert not Parent.objects.exists()
@@ -105,7 +105,7 @@ def test_what_has_ended_since_is_not_suspected() -> None:
     executed.execute()
     Job.objects.filter(pk=failed.pk).update(attempts=1)
     Registration("default").look_around()
-    assert stamps() == {executed.pk: None, failed.pk: None, open_end.pk: store.SUSPECTED}
+    assert stamps() == {executed.pk: None, failed.pk: None, open_end.pk: SUSPECTED}
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks no rows")
@@ -114,7 +114,7 @@ def test_what_runs_elsewhere_is_not_suspected() -> None:
     left_behind(running, open_end)
     with locked(running):
         Registration("default").look_around()
-        assert stamps() == {running.pk: None, open_end.pk: store.SUSPECTED}
+        assert stamps() == {running.pk: None, open_end.pk: SUSPECTED}
 
 
 def test_a_parent_that_lives_raises_no_suspicion() -> None:
@@ -139,7 +139,7 @@ def test_suspects_run_and_are_cleared_by_their_end(flush: Flush) -> None:
 def test_suspects_run_one_at_a_time_and_keep_their_place(flush: Flush) -> None:
     suspects = [schedule(abuse.count_suspects, priority=8) for _ in range(4)]
     others = [schedule(abuse.count_suspects) for _ in range(4)]
-    Job.objects.filter(pk__in=[job.pk for job in suspects]).update(stamp=store.SUSPECTED)
+    Job.objects.filter(pk__in=[job.pk for job in suspects]).update(stamp=SUSPECTED)
     done = run_pass(workers=3)
     assert done.ids == [job.pk for job in [*suspects, *others]]
     assert done.summary.executed == 8
@@ -149,7 +149,7 @@ def test_suspects_run_one_at_a_time_and_keep_their_place(flush: Flush) -> None:
 
 def test_the_stamp_is_committed_before_the_suspect_runs() -> None:
     job = schedule(abuse.read_stamp_elsewhere)
-    Job.objects.update(stamp=store.SUSPECTED)
+    Job.objects.update(stamp=SUSPECTED)
     me = Registration("default")
     outcome = runner.run_job(hint(job), "default", me.token)
     assert isinstance(outcome, Executed)
@@ -165,7 +165,7 @@ def test_a_stamp_of_the_dead_counts_as_a_death_without_a_further_attempt() -> No
     assert isinstance(outcome, Failed)
     job.refresh_from_db()
     assert (job.attempts, job.crashes, job.priority) == (1, 1, 7)
-    assert job.stamp == store.SUSPECTED
+    assert job.stamp == SUSPECTED
     assert "WorkerDied" in job.errors.get().exception
     assert job in Job.objects.due()
     assert not Note.objects.exists()
@@ -192,10 +192,10 @@ def test_a_stamp_of_a_parent_that_lives_is_no_death() -> None:
 
 def test_a_suspect_that_cannot_be_had_stays_one() -> None:
     job = schedule(jobs.note, run_after=timedelta(hours=1))
-    Job.objects.update(stamp=store.SUSPECTED)
+    Job.objects.update(stamp=SUSPECTED)
     outcome = runner.run_job(hint(job), "default", Registration("default").token)
     assert isinstance(outcome, Lost)
-    assert stamps() == {job.pk: store.SUSPECTED}
+    assert stamps() == {job.pk: SUSPECTED}
 
 
 def test_a_pass_writes_down_what_is_about_to_run_and_strikes_itself_out(flush: Flush) -> None:

@@ -20,8 +20,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from django_async import current, schedule
+from django_async.hints import SUSPECTED
 from django_async.models import Job, Parent
-from django_async.store import SUSPECTED
 from suite.jobs import note
 from suite.models import Account, Entry, Note
 from suite.together import elsewhere

@@ -127,7 +127,7 @@ class Command(BaseCommand):
         """At a second signal: out of the job that runs in this process, or out of a statement that
         gets no answer. Otherwise the engine sees it at its next turn."""
         engine = self._engine
-        if engine is None or isinstance(engine.pool, InlinePool) or engine.in_database:
+        if engine is None or isinstance(engine.pool, InlinePool) or engine.access.busy:
             raise errors.StopNow
 
     def _reporter(self, reads: fetch.Fetch, verbosity: int) -> report.Bar | report.Lines:

@@ -1,0 +1,71 @@
+"""The parent's way to the database, which may be away, silent or busy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.db import Error as DriverError
+from django.db import connections
+
+from django_async import trouble
+from django_async.errors import StopNow
+from django_async.outage import Outage
+from forkpool import TaskTimeout, soft_time_limit
+
+LONGEST = 30.0
+"""Seconds that the database has for what the parent asks of it, none of which waits for a lock;
+then the connection is given up. mysqlclient is deaf to timers: sessions.bounded_reads()."""
+
+T = TypeVar("T")
+
+
+class Access:
+    """What needs the database goes through here, and is put off while that is away.
+
+    Attributes:
+        busy: whether a statement is under way: an operator's second signal may interrupt it.
+        outage: whether the database is away.
+    """
+
+    def __init__(self, using: str, clock: Callable[[], float]) -> None:
+        self._connection = connections[using]
+        self._session: Any = None
+        self.busy = False
+        self.outage = Outage(clock)
+
+    def use(self, act: Callable[[], T], limit: float = LONGEST) -> T | None:
+        """Do something that needs the database; None if that could not be had.
+
+        Raises what is neither an outage nor a conflict with somebody else's transaction.
+        """
+        if self.outage.is_on and self.outage.pause:
+            return None
+        try:
+            self.busy = True
+            with soft_time_limit(limit):
+                self._connect()
+                return act()
+        except (DriverError, TaskTimeout, StopNow) as error:
+            self._note(error)
+        finally:
+            self.busy = False
+        return None
+
+    def _connect(self) -> None:
+        """Have a session, and remember it: Django may put another one in its place."""
+        self._session = None
+        self._connection.ensure_connection()
+        self._session = self._connection.connection
+        if self.outage.is_on:
+            trouble.knock(self._connection)
+            self.outage.end()
+
+    def _note(self, error: BaseException) -> None:
+        """A silent connection is as good as none; a conflict is over at the next turn."""
+        silent = isinstance(error, TaskTimeout | StopNow)
+        if silent or trouble.is_outage(error, self._connection, self._session):
+            self._connection.close()
+            self.outage.note(str(error) or "it did not answer")
+        elif not trouble.is_conflict(error, self._connection.alias):
+            raise error

@@ -1,0 +1,117 @@
+"""Taking the locks of jobs' rows, by their keys.
+
+- PostgreSQL takes them FOR NO KEY UPDATE: FOR UPDATE would block everybody who inserts a row that
+  refers to the job. InnoDB locks every index record that a locking scan touches, so locks are taken
+  by key, after a plain read.
+- SQLite has one lock, for the one writer. A transaction that reads first and writes later fails at
+  once if another wrote in between, whatever the timeout; one that writes first waits its turn. So
+  the claim there is an UPDATE, the transaction's first statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_async import clock, conf, policy
+from django_async.hints import Hint
+from django_async.models import Job
+
+COLUMNS = "name, args, kwargs, meta, priority, attempts, crashes, stamp"
+LOCK = {
+    "postgresql": "FOR NO KEY UPDATE SKIP LOCKED",
+    "mysql": "FOR UPDATE SKIP LOCKED",
+}
+CHUNK = 500
+"""Keys in one IN. From 1,000 on MariaDB makes a table of them to join with
+(``in_predicate_conversion_threshold``), reads the whole index, and locks all that it reads."""
+
+LONGEST_IDLE = 2_000_000.0
+"""Seconds. PostgreSQL counts milliseconds in 31 bits."""
+
+Extra = tuple[str, list[Any]]
+NOTHING_MORE: Extra = ("", [])
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job whose row this transaction has locked."""
+
+    id: int
+    name: str
+    args: str
+    kwargs: str
+    meta: str
+    priority: int
+    attempts: int
+    crashes: int
+    stamp: str | None
+    started: Any
+
+
+def lock(
+    hint: Hint,
+    connection: BaseDatabaseWrapper,
+    where: str,
+    params: Sequence[Any],
+    idle: Extra = NOTHING_MORE,
+) -> Claimed | None:
+    where = f"id = %s AND attempts = %s AND {where}"
+    params = [hint.id, hint.attempts, *params]
+    stamp, stamp_params = clock.stamp(connection)
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute(
+                f"UPDATE async_job SET started = {stamp} WHERE {where}", [*stamp_params, *params]
+            )
+            if not cursor.rowcount:
+                return None
+            where, params = "id = %s", [hint.id]
+        skip = _skip_locked(connection)
+        cursor.execute(
+            f"SELECT {COLUMNS}, {stamp}{idle[0]} FROM async_job WHERE {where} {skip}",
+            [*stamp_params, *idle[1], *params],
+        )
+        row = cursor.fetchone()
+    return Claimed(hint.id, *row[: len(row) - len(idle[1])]) if row else None
+
+
+def longest_idle(hint: Hint, connection: BaseDatabaseWrapper) -> Extra:
+    """Have PostgreSQL end the session if nothing comes from it until well after the timeout: a
+    worker on a host that froze gives the row back, and cannot commit when it thaws. It rides on the
+    claim, holds for this transaction, and is left out where that is a TestCase's."""
+    seconds = policy.timeout(hint.meta)
+    if connection.vendor != "postgresql" or seconds is None or len(connection.atomic_blocks) > 1:
+        return NOTHING_MORE
+    limit = min(seconds + 2 * conf.current().timeout_grace, LONGEST_IDLE)
+    return ", set_config('idle_in_transaction_session_timeout', %s, true)", [f"{limit:.3f}s"]
+
+
+def _skip_locked(connection: BaseDatabaseWrapper) -> str:
+    lock = LOCK.get(connection.vendor, "")
+    if connection.features.has_select_for_update_skip_locked:
+        return lock
+    return lock.removesuffix(" SKIP LOCKED")
+
+
+def lock_all(ids: Iterable[int], using: str, *, wait: bool) -> Iterator[list[int]]:
+    """Those of the ids whose rows could be locked, in portions; in ascending order, so that two
+    callers who wait for each other's rows meet in the same order."""
+    ids = sorted(ids)
+    for start in range(0, len(ids), CHUNK):
+        yield _lock_some(ids[start : start + CHUNK], using, wait=wait)
+
+
+def _lock_some(ids: list[int], using: str, *, wait: bool) -> list[int]:
+    connection = connections[using]
+    if connection.vendor == "sqlite":
+        return ids  # the update itself waits for the one writer
+    rows = Job.objects.using(using).filter(pk__in=ids).order_by("pk")
+    skip = not wait and connection.features.has_select_for_update_skip_locked
+    no_key = connection.features.has_select_for_no_key_update
+    locked = rows.select_for_update(skip_locked=skip, no_key=no_key)
+    return list(locked.values_list("pk", flat=True))

@@ -1,0 +1,58 @@
+"""The stamps that parents put on jobs: see parents.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connections, transaction
+
+from django_async.hints import SUSPECTED, Hint
+from django_async.locks import lock, lock_all
+from django_async.models import Job, Parent
+from django_async.pending import BY_KEY, BY_KEY_SQL
+from django_async.turn import take_turn
+
+
+def stamp_alone(hint: Hint, token: str, using: str) -> bool:
+    """Stamp a suspect right before its attempt, in a commit of its own; False if it is not free."""
+    where = f"{BY_KEY_SQL} AND stamp IN (%s, %s)"
+    return _stamp_if_free(hint, token, where, [SUSPECTED, token], using)
+
+
+def unstamp(hint: Hint, token: str, using: str) -> bool:
+    """The stamped attempt did not come about: the job is a suspect as before. False while somebody
+    has locked the row, who might take the stamp for that of a death."""
+    if _stamp_if_free(hint, SUSPECTED, "stamp = %s", [token], using):
+        return True
+    return not Job.objects.using(using).filter(pk=hint.id, stamp=token).exists()
+
+
+def suspect(batch: Sequence[tuple[int, int]], most: int, using: str) -> bool:
+    """Stamp those of the batch that may have been running: the first ones that are free and have
+    not ended since; a stamp that is there already says more. False if some are locked."""
+    attempts = dict(batch)
+    jobs = Job.objects.using(using).filter(BY_KEY, pk__in=attempts)
+    open_ends = {job for job, tried in jobs.values_list("pk", "attempts") if attempts[job] == tried}
+    free = {job for locked in lock_all(open_ends, using, wait=False) for job in locked}
+    first = [job for job, _ in batch if job in free][:most]
+    Job.objects.using(using).filter(BY_KEY, pk__in=first, stamp=None).update(stamp=SUSPECTED)
+    return free == open_ends
+
+
+def lock_parent(parent: int, using: str) -> bool:
+    """Lock the row of a parent, unless somebody else has it, or has already struck it out."""
+    take_turn(using)
+    features = connections[using].features
+    rows = Parent.objects.using(using).filter(pk=parent)
+    if features.has_select_for_update:
+        rows = rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
+    return rows.first() is not None
+
+
+def _stamp_if_free(hint: Hint, value: str, where: str, params: list[Any], using: str) -> bool:
+    with transaction.atomic(using=using):
+        if not (claimed := lock(hint, connections[using], where, params)):
+            return False
+        Job.objects.using(using).filter(pk=claimed.id).update(stamp=value, started=None)
+        return True

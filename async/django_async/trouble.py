@@ -1,0 +1,71 @@
+"""What an error means that came while the database was used: who is to blame, and what is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import Error as DriverError
+from django.db import OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+CONFLICTS = ("40001", "40P01", 1020, 1205, 1213)
+"""Serialisation failures and deadlocks, as PostgreSQL and as MariaDB and MySQL number them."""
+
+ACTIVE = 1
+"""libpq's PQTRANS_ACTIVE, as psycopg's TransactionStatus has it: a statement is in progress."""
+
+
+def is_alive(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the session with the server still exists, in whatever state its transaction is."""
+    if connection.connection is None or connection.closed_in_transaction:
+        return False
+    if connection.vendor == "postgresql":  # where is_usable() fails in an aborted transaction
+        # A statement that an exception of a signal's handler has cut off is never read to its end.
+        cut_off = connection.connection.info.transaction_status == ACTIVE
+        return not (connection.connection.closed or cut_off)
+    return bool(connection.is_usable())
+
+
+def has_lost(session: Any, connection: BaseDatabaseWrapper) -> bool:
+    """Whether the session has ended since; Django may have opened a new one on its way out of a
+    transaction."""
+    return session is not None and connection.connection is not session
+
+
+def is_outage(error: BaseException, connection: BaseDatabaseWrapper, session: Any) -> bool:
+    """Whether there was no database to talk to, or no longer: not a fault of the statement."""
+    if not isinstance(error, DriverError):
+        return False
+    return has_lost(session, connection) or not is_alive(connection)
+
+
+def is_conflict(error: BaseException, using: str) -> bool:
+    """Whether a claim only met somebody else's write, and may be tried again: SQLite's one writer
+    was at work for longer than the timeout; or, where the isolation level is higher than READ
+    COMMITTED, the row was changed since the transaction's snapshot."""
+    return any(_is_conflict(link, connections[using].vendor) for link in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_conflict(error: BaseException, vendor: str) -> bool:
+    if not isinstance(error, OperationalError):
+        return False
+    if vendor == "sqlite":
+        return "locked" in str(error)
+    cause = error.__cause__
+    return getattr(cause, "sqlstate", None) in CONFLICTS or bool(
+        cause and cause.args and cause.args[0] in CONFLICTS
+    )
+
+
+def knock(connection: BaseDatabaseWrapper) -> None:
+    """Find out whether the database answers."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
