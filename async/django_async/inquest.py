@@ -54,7 +54,7 @@ class Inquest:
 
     def look(self) -> list[Failed | Lost]:
         """What can be told by now: attempts that failed and are recorded, and attempts that were
-        executed all the same, or recorded by somebody else."""
+        executed all the same."""
         if self.clock() < self._next:
             return []
         self._open_deaths()
@@ -100,7 +100,7 @@ class Inquest:
         if settlement is Settlement.UNDECIDED:
             return None
         del self._undecided[outcome.hint.id]
-        if settlement is Settlement.ELSEWHERE:
+        if settlement is Settlement.EXECUTED:
             return _survived(outcome)
         _log_failure(outcome)
         given_up = settlement is Settlement.DISCARDED
@@ -116,7 +116,7 @@ def _failure_of(death: WorkerDied) -> Failure:
 def _survived(outcome: Undecided) -> Lost:
     """The attempt's end was lost, and not the attempt: a commit hook killed the worker, say."""
     logger.warning(
-        "Job %s was executed, or recorded by somebody else, before this: %s",
+        "Job %s was executed before this: %s",
         outcome.hint.id,
         printable(outcome.failure.exception),
     )

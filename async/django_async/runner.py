@@ -297,7 +297,7 @@ class Attempt:
             settlement = Settlement.UNDECIDED
         if settlement is Settlement.UNDECIDED:
             return Undecided(self.hint, self._label(), self._seconds(), failure)
-        if settlement is Settlement.ELSEWHERE:
+        if settlement is Settlement.EXECUTED:
             return Lost(self.hint, taken=True)
         return self._failed(failure, settlement is Settlement.DISCARDED)
 

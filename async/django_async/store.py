@@ -80,9 +80,9 @@ class Claimed:
 class Settlement(Enum):
     """What came of an attempt whose end nobody had recorded."""
 
-    RECORDED = "recorded"
-    DISCARDED = "recorded, and the job given up"
-    ELSEWHERE = "it was executed after all, or somebody else has recorded it"
+    RECORDED = "its failure is recorded, now or already (by the attempt itself, say)"
+    DISCARDED = "the same, and the job given up"
+    EXECUTED = "it was executed after all, or the job is gone"
     UNDECIDED = "its lock is still held: look again later"
 
 
@@ -302,7 +302,7 @@ def _under_lock(hint: Hint, using: str, write: Callable[[Claimed], Settlement]) 
     except OperationalError as error:
         if not is_conflict(error, using):
             raise
-    return Settlement.UNDECIDED if _is_open(hint, using) else Settlement.ELSEWHERE
+    return _look(hint, using)
 
 
 def _stamp_if_free(hint: Hint, value: str, where: str, params: list[Any], using: str) -> bool:
@@ -370,9 +370,15 @@ def _has_to_wait(hint: Hint, connection: BaseDatabaseWrapper) -> bool:
         return cursor.fetchone() is not None
 
 
-def _is_open(hint: Hint, using: str) -> bool:
-    job = Job.objects.using(using).filter(pk=hint.id, attempts=hint.attempts)
-    return job.values_list("executed", "discarded").first() == (None, None)
+def _look(hint: Hint, using: str) -> Settlement:
+    """What a plain read can tell: only what cannot change any more."""
+    job = Job.objects.using(using).filter(pk=hint.id)
+    row = job.values_list("attempts", "executed", "discarded").first()
+    if row is None or row[1]:
+        return Settlement.EXECUTED
+    if row[2]:
+        return Settlement.DISCARDED
+    return Settlement.UNDECIDED if row[0] == hint.attempts else Settlement.RECORDED
 
 
 def _lock_all(ids: list[int], using: str, *, wait: bool) -> list[int]:

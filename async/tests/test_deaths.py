@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_async import clock, fetch, schedule
+from django_async import clock, fetch, runner, schedule
 from django_async.engine import Engine, Options
 from django_async.models import Group, Job
 from django_async.parents import Registration
@@ -20,7 +22,7 @@ from django_async.walk import Walk
 from forkpool import Ended, InlinePool, StopSignals, Task, WorkerDied
 from suite import abuse, jobs
 from suite.models import Note
-from suite.spying import before_statement, writing
+from suite.spying import writing_between
 from suite.testing import Pass, Recorder
 from suite.together import DEADLINE
 
@@ -205,7 +207,23 @@ def test_a_job_that_died_takes_its_place_in_the_order_again() -> None:
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="elsewhere no writer blocks all others")
 def test_a_death_is_recorded_as_soon_as_another_writer_lets_it() -> None:
     job = schedule(jobs.note)
-    with writing() as release, before_statement("UPDATE async_job", 3, release):
+    with writing_between("UPDATE async_job SET started", 1, 3):
         done = pass_with_a_death()
     assert (done.summary.executed, done.summary.failed) == (1, 1)
     assert "SIGKILL" in job.errors.get().exception
+
+
+def test_who_dies_after_the_failure_was_recorded_has_failed(
+    flush: Flush, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the parent was never told, it does not say that all went well."""
+
+    def die(attempt: runner.Attempt, *_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    job = schedule(jobs.fail)
+    monkeypatch.setattr(runner.Attempt, "_run_hooks", die)
+    flushed = flush(workers=1, keep_going=True)
+    assert (flushed.status, flushed.output[:20]) == (1, "0 executed, 1 failed")
+    assert (job.errors.count(), Job.objects.get().attempts) == (1, 1)
+    assert "ValueError" in job.errors.get().exception

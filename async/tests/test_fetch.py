@@ -16,7 +16,7 @@ from django_async.api import schedule_many
 from django_async.models import Group, Job
 from suite import abuse, jobs
 from suite.models import Note
-from suite.spying import before_statement, writing
+from suite.spying import before_statement, writing, writing_between
 from suite.testing import run_pass
 from suite.together import elsewhere, locked
 
@@ -99,14 +99,9 @@ def test_a_row_that_is_set_free_soon_is_run_in_the_same_pass() -> None:
 @on_commits
 @pytest.mark.skipif(not ON_SQLITE, reason="elsewhere no writer blocks all others")
 def test_a_claim_that_meets_sqlites_one_writer_is_tried_again() -> None:
-    job, claim = schedule(jobs.note), "UPDATE async_job SET started"
-    with ExitStack() as stack:
-        stop_writing: list[Callable[[], None]] = []
-        begin = before_statement(
-            claim, 1, lambda: stop_writing.append(stack.enter_context(writing()))
-        )
-        with begin, before_statement(claim, 3, lambda: stop_writing[0]()):
-            done = run_pass()
+    job = schedule(jobs.note)
+    with writing_between("UPDATE async_job SET started", 1, 3):
+        done = run_pass()
     assert set(done.ids) == {job.id}
     assert (done.summary.executed, done.summary.failed, done.summary.skipped) == (1, 0, 0)
     assert not job.errors.exists()

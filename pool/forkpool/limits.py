@@ -63,10 +63,10 @@ class _Alarm:
 
     def __init__(self) -> None:
         self._limits: list[_Limit] = []  # from the outermost to the innermost
-        self._before: tuple[Any, float, float] | None = None  # handler, due time, interval
+        self._before: tuple[Any, float, float] = signal.SIG_DFL, 0.0, 0.0  # due time, interval
 
     def add(self, limit: _Limit) -> None:
-        if self._before is None:
+        if not self._limits:
             self._take_over()
         self._limits.append(limit)
         self._set_timer()
@@ -81,7 +81,6 @@ class _Alarm:
 
     def forget(self) -> None:
         self._limits = []
-        self._before = None
 
     def _drop(self, limit: _Limit) -> None:
         """Take out a limit, and with it those that are nested in it."""
@@ -110,14 +109,11 @@ class _Alarm:
         self._before = signal.signal(signal.SIGALRM, self._strike), due, interval
 
     def _give_back(self) -> None:
-        if self._before is None:
-            return
         handler, due, interval = self._before
         signal.setitimer(signal.ITIMER_REAL, 0)
         # None stands for a handler that was not installed from Python: it cannot return. A signal
         # that arrived just now still goes to our handler, which finds no limit that it is for.
         signal.signal(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)
-        self._before = None
         if due:
             left = max(due - time.monotonic(), _AT_ONCE)
             signal.setitimer(signal.ITIMER_REAL, left, interval)

@@ -266,6 +266,7 @@ class ForkPool(Pool):
         if worker.channel.closed_by_peer:
             self._unwatch(worker.channel)
             self._retire(worker)
+            worker.lose()
         elif events & _WRITE and worker.flushed():
             self._selector.modify(worker.channel, _READ, partial(self._converse, worker))
 

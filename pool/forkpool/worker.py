@@ -15,6 +15,8 @@ from forkpool.clock import deadline_in, left
 from forkpool.errors import NotPicklable, PoolError, TaskRaised, TimeLimitExceeded, WorkerDied
 from forkpool.interface import Ended, Task
 
+_LAST_MOMENT = 1.0  # seconds that a process without a channel has to end by itself
+
 
 class Worker:
     """A child process that runs one task at a time.
@@ -28,6 +30,7 @@ class Worker:
         ready: whether it has been initialised.
         deadline: when press() is to be called, on the monotonic clock: while it starts and while
             its task has a limit.
+        lost: whether its channel has ended, so that nothing more will come of it.
         overdue: whether it was asked to end, since its task took too long.
         worn: whether it occupies more memory than it should.
         leaving: whether it was told to go.
@@ -65,6 +68,7 @@ class Worker:
         self.ready = False
         self._start_timeout = start_timeout
         self.deadline = deadline_in(start_timeout)
+        self.lost = False
         self.overdue = False
         self.worn = False
         self.leaving = False
@@ -139,8 +143,18 @@ class Worker:
         """Whether its deadline has passed."""
         return left(self.deadline) == 0
 
+    def lose(self) -> None:
+        """Its channel has ended. Mostly the process ends with it; but a task may have closed the
+        channel, and left a thread for which Python would wait."""
+        self.lost = True
+        self.deadline = deadline_in(_LAST_MOMENT)
+
     def press(self, grace: float) -> None:
         """Its deadline has passed: ask it to end, and next time make it."""
+        if self.lost:
+            self.deadline = None
+            self.kill()
+            return
         if self.ready and not self.overdue:
             self.overdue = True
             self.deadline = deadline_in(grace)

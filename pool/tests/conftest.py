@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import forkpool.clock
 from forkpool import Ended, Pool
 
 DEADLINE = 60.0  # seconds, after which something hangs
@@ -67,6 +68,27 @@ class Waiting:
 @pytest.fixture
 def waiting() -> Waiting:
     return Waiting()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> "Clock":
+    """The clock of the pool's deadlines."""
+    clock = Clock()
+    monkeypatch.setattr(forkpool.clock, "time", clock)
+    return clock
+
+
+class Clock:
+    """Stands for the module `time`: it can be put forward."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def put_forward(self, seconds: float) -> None:
+        self._ahead += seconds
 
 
 @pytest.fixture

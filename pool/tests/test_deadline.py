@@ -73,12 +73,19 @@ def test_a_soft_limit_cannot_interrupt_c_and_the_other_one_does(waiting: Any) ->
         assert exceeded(ended).limit == 4 * SOON
 
 
-def test_a_task_that_refuses_is_killed_after_the_grace(waiting: Any, tmp_path: Path) -> None:
-    with ForkPool(1, grace=SOON) as pool:
+def test_a_task_that_refuses_is_killed_after_the_grace(
+    waiting: Any, clock: Any, tmp_path: Path
+) -> None:
+    note = tmp_path / "refusing"
+    with ForkPool(1, grace=FOREVER) as pool:
         waiting.idle(pool)
-        pool.submit(refuse, str(tmp_path / "refusing"), time_limit=1)
+        pool.submit(refuse, str(note), time_limit=FOREVER)
+        waiting.until(note.exists)
+        clock.put_forward(FOREVER)
+        assert pool.wait(SOON) == []  # it was asked to end
+        assert pool.busy == 1
+        clock.put_forward(FOREVER)
         (ended,) = waiting.ends(pool, 1)
-        assert (tmp_path / "refusing").exists()
         assert exceeded(ended).exitcode == -signal.SIGKILL
 
 
@@ -92,11 +99,15 @@ def refuse_with_children(note: str) -> None:
 
 
 @pytest.mark.parametrize("grace", [0.0, SOON])
-def test_grandchildren_are_killed_too(waiting: Any, tmp_path: Path, grace: float) -> None:
+def test_grandchildren_are_killed_too(
+    waiting: Any, clock: Any, tmp_path: Path, grace: float
+) -> None:
     note = tmp_path / "pid"
     with ForkPool(1, grace=grace) as pool:
         waiting.idle(pool)
-        pool.submit(refuse_with_children, str(note), time_limit=1)
+        pool.submit(refuse_with_children, str(note), time_limit=FOREVER)
+        waiting.until(lambda: note.exists() and note.read_text().endswith("."))
+        clock.put_forward(FOREVER)
         (ended,) = waiting.ends(pool, 1)
         exceeded(ended)
         waiting.gone(int(note.read_text()[:-1]))
@@ -129,18 +140,17 @@ class Signals:
 
 
 def test_a_child_that_holds_its_next_task_gets_no_signal(
-    waiting: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+    waiting: Any, clock: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signals = Signals(monkeypatch)
     with ForkPool(1) as pool:
         waiting.idle(pool)
-        pool.submit(send_back, 1, time_limit=SOON)
+        pool.submit(send_back, 1, time_limit=FOREVER)
         (ended,) = waiting.ends(pool, 1)
         assert ended.value == 1
         pool.submit(gate.pass_through)
-        end = time.monotonic() + 3 * SOON
-        while time.monotonic() < end:
-            assert pool.wait(SOON) == []
+        clock.put_forward(2 * FOREVER)
+        assert pool.wait(0) == []
         gate.open()
         (ended,) = waiting.ends(pool, 1)
         assert [ended.value] == pool.pids
@@ -148,15 +158,15 @@ def test_a_child_that_holds_its_next_task_gets_no_signal(
 
 
 def test_a_result_that_waits_to_be_read_is_in_time(
-    waiting: Any, monkeypatch: pytest.MonkeyPatch
+    waiting: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parent was busy elsewhere until long after the deadline."""
     signals = Signals(monkeypatch)
     with ForkPool(1) as pool:
         waiting.idle(pool)
-        pool.submit(send_back, bytes(100_000), time_limit=SOON)
+        pool.submit(send_back, bytes(100_000), time_limit=FOREVER)
         waiting.readable(pool._workers[0].channel)
-        time.sleep(2 * SOON)
+        clock.put_forward(2 * FOREVER)
         (ended,) = waiting.ends(pool, 1)
         assert ended.value == bytes(100_000)
         assert signals.sent == []
@@ -186,19 +196,24 @@ def test_a_result_that_comes_after_the_last_look_is_in_time(
         assert signals.sent == []
 
 
-def finish_on_terminate() -> str:
+def finish_on_terminate(note: str) -> str:
     terminated: list[int] = []
     signal.signal(signal.SIGTERM, lambda signum, _: terminated.append(signum))
+    Path(note).touch()
     while not terminated:
         time.sleep(0.001)
     return "finished"
 
 
-def test_a_task_that_finishes_within_the_grace_has_finished(waiting: Any) -> None:
+def test_a_task_that_finishes_within_the_grace_has_finished(
+    waiting: Any, clock: Any, tmp_path: Path
+) -> None:
     """Its process is replaced, since the signal may be at work in there."""
     with ForkPool(1, grace=FOREVER) as pool:
         waiting.idle(pool)
-        pool.submit(finish_on_terminate, time_limit=1)
+        pool.submit(finish_on_terminate, str(tmp_path / "ready"), time_limit=FOREVER)
+        waiting.until((tmp_path / "ready").exists)
+        clock.put_forward(FOREVER)
         (ended,) = waiting.ends(pool, 1)
         assert ended.value == "finished"
         assert waiting.run(pool, os.getpid).value != ended.pid

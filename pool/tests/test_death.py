@@ -3,6 +3,7 @@
 import os
 import signal
 import stat
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +31,10 @@ def die(signum: int) -> None:
 
 def leave(code: int) -> None:
     os._exit(code)
+
+
+def leave_thread() -> None:
+    threading.Thread(target=time.sleep, args=[FOREVER]).start()
 
 
 def send_back(value: Any) -> Any:
@@ -242,3 +247,11 @@ def test_without_pidfds_the_sentinel_tells_of_a_death(
         waiting.idle(pool, 2)
         assert died(waiting.run(pool, die, signal.SIGKILL)).exitcode == -signal.SIGKILL
         waiting.idle(pool, 2)
+
+
+def test_a_worker_without_a_channel_is_ended_though_a_thread_would_keep_it(waiting: Any) -> None:
+    """Python waits for threads on its way out, and nobody could tell that worker anything."""
+    with ForkPool(1) as pool:
+        waiting.run(pool, leave_thread)
+        assert died(waiting.run(pool, os.closerange, 3, 65536)).exitcode == -signal.SIGKILL
+        assert waiting.run(pool, abs, -1).value == 1

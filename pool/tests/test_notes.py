@@ -71,10 +71,12 @@ def tell_and_wait(note: Any) -> None:
     time.sleep(FOREVER)
 
 
-def test_a_time_limit_brings_the_note(waiting: Any) -> None:
+def test_a_time_limit_brings_the_note(waiting: Any, clock: Any) -> None:
     with ForkPool(1) as pool:
         waiting.idle(pool)
-        pool.submit(tell_and_wait, 7, time_limit=0.5)
+        pool.submit(tell_and_wait, 7, time_limit=FOREVER)
+        waiting.readable(pool._workers[0].channel)
+        clock.put_forward(FOREVER)
         (ended,) = waiting.ends(pool, 1)
         assert isinstance(ended.error, TimeLimitExceeded)
         assert ended.error.note == 7

@@ -223,26 +223,28 @@ def test_the_pauses_between_attempts_grow_up_to_a_bound(monkeypatch: pytest.Monk
 def test_a_pause_ends_by_itself_and_the_wakeup_is_heard_in_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(starts, "_PAUSE", 1.0)
-    forks: list[float] = []
+    for pause in ("_PAUSE", "_LONGEST_PAUSE"):
+        monkeypatch.setattr(starts, pause, FOREVER)
+    forks: list[int] = []
     reader, writer = os.pipe()
-    pool = ForkPool(
-        1,
-        initializer=lambda: leave(1),
-        before_fork=lambda: forks.append(time.monotonic()),
-        wakeup=reader,
-    )
+
+    def before_fork() -> None:
+        forks.append(os.write(writer, b"."))
+
     try:
-        with pool:
+        with ForkPool(
+            1, initializer=lambda: leave(1), before_fork=before_fork, wakeup=reader
+        ) as pool:
+            os.read(reader, 1)
             while pool.pids:
                 assert pool.wait(0.01) == []
             os.write(writer, b".")
             assert pool.wait(None) == []
             os.read(reader, 1)
-            assert len(forks) == 1  # it pauses still
-            while len(forks) == 1:
-                assert pool.wait(0.01) == []
-            assert forks[1] - forks[0] >= 1
+            assert len(forks) == 1
+            pool._starts.due = time.monotonic() + 0.05
+            assert pool.wait(None) == []  # until the next fork
+            assert len(forks) == 2
     finally:
         os.close(reader)
         os.close(writer)

@@ -66,7 +66,7 @@ def _loop_in_c() -> None:
 def _hoard() -> None:
     hoard = []
     while True:
-        hoard.append(bytearray(1 << 24))
+        hoard.append(bytes(1 << 24))  # not even touched: it is the address space that is limited
 
 
 def _return_much() -> str:

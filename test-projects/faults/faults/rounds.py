@@ -36,13 +36,12 @@ def main() -> None:
     from faults.world import world  # models need Django's apps to be ready
 
     with world() as here:
-        scale = Scale(order["minutes"])
         names = order["scenarios"] or scenarios()
         applying = (one for one in scenarios().values() if here.database in one.databases)
         chosen = [one for one in applying if one.name in names]
         with Path(order["results"]).open("w", buffering=1) as results:
             for one in chosen:
-                result = attempt(one, here, scale, order["seed"])
+                result = attempt(one, here, Scale(order["minutes"]), order["seed"])
                 print(result.line(), flush=True)
                 print(json.dumps(asdict(result)), file=results)
 
@@ -57,6 +56,8 @@ def attempt(one: Scenario, here: World, scale: Scale, seed: int) -> Result:
             here.empty()
             figures |= one.run(here, scale, Random(f"{seed} {one.name} {here.database}"))
             here.check()
+        if scale.missed:
+            outcome, problem = FAILED, "\n".join(scale.missed)
     except NotHere as reason:
         outcome, problem = NOT_RUN, str(reason)
     except Violation as violation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Figures = dict[str, float | int | str]
 """What a scenario measured, by its name with its unit."""
@@ -22,9 +22,15 @@ class NotHere(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The short form, or a long one of so many minutes."""
+    """The short form, or a long one of so many minutes.
+
+    Attributes:
+        missed: the goals that were not reached, a sentence each: the scenario goes on, and its
+            figures are shown, but it has failed.
+    """
 
     minutes: float = 0.0
+    missed: list[str] = field(default_factory=list)
 
     @property
     def strict(self) -> bool:
@@ -39,12 +45,12 @@ class Scale:
         """A measured time must be below its goal; in the short form, below a generous bound."""
         limit = goal if self.strict else bound
         if value > limit:
-            raise Violation(f"{what} is {value:.1f}, and the limit {limit:g} (the goal: {goal:g})")
+            self.missed.append(f"{what} is {value:.1f}; the limit is {limit:g}, the goal {goal:g}")
 
     def judge_ratio(self, what: str, value: float, *, goal: float) -> None:
         """A measured ratio must reach its goal; the short form only reports it."""
         if self.strict and value < goal:
-            raise Violation(f"{what} is {value:.2f}, and the goal {goal:g}")
+            self.missed.append(f"{what} is {value:.2f}; the goal is {goal:g}")
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -73,3 +73,17 @@ def writing() -> Iterator[Callable[[], None]]:
             writer.result(DEADLINE)
 
         yield stop_writing
+
+
+@contextmanager
+def writing_between(start: str, first: int, last: int) -> Iterator[None]:
+    """Another connection is SQLite's one writer from the first to the last of these statements."""
+    with ExitStack() as stack:
+        stop: list[Callable[[], None]] = []
+
+        def begin() -> None:
+            stop.append(stack.enter_context(writing()))
+
+        end = before_statement(start, last, lambda: stop[0]())
+        with before_statement(start, first, begin), end:
+            yield

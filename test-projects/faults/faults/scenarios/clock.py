@@ -62,19 +62,24 @@ def days() -> list[Day]:
     jobs that are due outside of it are judged."""
     soon, later = 10 * MINUTE, 3 * HOUR
     within = (80 * MINUTE, 20 * MINUTE, 50 * MINUTE)
-    return [
+    found = [
         Day("spring, host an hour ahead", SPRING - HOUR / 2, within, ahead=HOUR),
         Day("autumn, host an hour behind", AUTUMN - HOUR / 2, within, ahead=-HOUR),
         Day("spring without USE_TZ", SPRING - HOUR / 2, (later, soon), use_tz=False),
-        Day("the same, host ahead", SPRING - HOUR / 2, (soon, later), HOUR, use_tz=False),
         Day("autumn without USE_TZ", AUTUMN - 1.5 * HOUR, (later, soon), use_tz=False),
     ]
+    if connection.vendor == "mysql":  # where it is for the client to say what wall-clock time it is
+        delays = soon, later
+        found.append(
+            Day("spring without USE_TZ, ahead", SPRING - HOUR / 2, delays, HOUR, use_tz=False)
+        )
+    return found
 
 
 @scenario(15, "clocks", limit=240.0)
 def set_clocks(world: World, scale: Scale, rng: Random) -> Figures:
     """Clocks differ and hours change: no job runs early by the database's clock, and none late."""
-    chosen = [day if scale.strict else day.in_short() for day in days()]
+    chosen = days() if scale.strict else [day.in_short() for day in days()]
     with ExitStack() as stack:
         clocks_of = stack.enter_context(_two_clocks(world))
         for day in chosen:

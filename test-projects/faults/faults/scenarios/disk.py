@@ -53,7 +53,7 @@ def nearly_full(disk: Path, rest: int) -> Iterator[None]:
 def fill_database(world: World, scale: Scale, rng: Random) -> Figures:
     """The disk with the database is full: no job succeeds in vain, and all go on when it is not."""
     failed = 0
-    for _ in range(scale.count(2, 20)):
+    for _ in range(scale.count(1, 20)):
         with small_disk(world.folder) as disk, _moved_to(disk):
             create()
             numbers = [[number, rng.randrange(10_000, 100_000)] for number in range(100)]
@@ -89,7 +89,7 @@ def fill_log(world: World, scale: Scale, rng: Random) -> Figures:
     """The disk with the output is full: no job is lost, and the exit code is none of success."""
     codes = set()
     with small_disk(world.folder) as disk:
-        for number in range(scale.count(2, 20)):
+        for number in range(scale.count(1, 20)):
             world.schedule(jobs.enter, [[number] for number in range(300)])
             output, rest = disk / f"{number}.log", rng.randrange(4096, 16384)
             with nearly_full(disk, rest), flushing(output, "-v", "2") as flush:

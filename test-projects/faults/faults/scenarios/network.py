@@ -95,7 +95,7 @@ def fall_silent(world: World, scale: Scale, rng: Random) -> Figures:
     """The network falls silent: what was stopped ends all the same, and what waits goes on."""
     ends = []
     with network() as proxy:
-        for _ in range(scale.count(2, 20)):
+        for _ in range(scale.count(1, 20)):
             ends.append(_stop_in_silence(world, proxy, rng))
         _outwait_silence(world, proxy)
     scale.judge("the end after the second SIGTERM, s", max(ends), goal=GRACE + 1, bound=GRACE + 1)

@@ -44,6 +44,9 @@ ENDS = {
 if connection.vendor == "mysql":
     ENDS["100 MB result"] = r"^(OperationalError|DataError)\("  # more than a packet may hold
 
+LONGEST = 40.0
+"""Seconds after which a drain hangs."""
+
 BESIDE = 5
 """Innocent jobs for each poison."""
 
@@ -51,19 +54,27 @@ BESIDE = 5
 @scenario(11, "poisons", limit=180.0)
 def poison(world: World, scale: Scale, rng: Random) -> Figures:
     """Jobs crash, exit, loop, hoard, and leave processes behind; no other job notices."""
-    count = 0
-    for _ in range(scale.count(1, 20)):
-        names = rng.sample(list(ENDS), len(ENDS))
-        innocent, poisoned = _schedule(world, names)
-        grace = json.dumps({"TIMEOUT_GRACE": LIMIT})
-        with world.flush("--memory-limit", "2G", FAULTS_ASYNC=grace) as flush:
-            flush.end(1)
-        must_be_untouched(innocent)
-        for name, job in poisoned.items():
-            must_have_ended(name, job, ENDS[name])
-        count += len(poisoned)
-        world.check()
-    return {"poisons": count, "beside each": BESIDE}
+    rounds = scale.count(1, 20)
+    for _ in range(rounds):
+        _drain(world, rng.sample(list(ENDS), len(ENDS)), code=1)
+        # By itself, so that its worker ends in good order: a death would take the child along.
+        _drain(world, ["child"], code=0)
+        # In one worker: the thread keeps it from ending, and without its socket it cannot go on.
+        _drain(world, ["threads", "closed descriptors"], code=1, workers=1)
+    return {"poisons": rounds * (len(ENDS) + 3), "beside each": BESIDE}
+
+
+def _drain(world: World, names: list[str], *, code: int, workers: int = 4) -> None:
+    """Run these poisons beside innocent jobs, and see how each of them ends."""
+    innocent, poisoned = _schedule(world, names)
+    grace = json.dumps({"TIMEOUT_GRACE": LIMIT})
+    options = "--memory-limit", "2G"
+    with world.flush(*options, workers=workers, FAULTS_ASYNC=grace) as flush:
+        flush.end(code, within=LONGEST)
+    must_be_untouched(innocent)
+    for name, job in poisoned.items():
+        must_have_ended(name, job, ENDS[name])
+    world.check()
 
 
 def _schedule(world: World, names: list[str]) -> tuple[list[int], dict[str, int]]:

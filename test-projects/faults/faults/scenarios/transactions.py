@@ -79,7 +79,7 @@ PARTIES = 3
 def abuse_transactions(world: World, scale: Scale, rng: Random) -> Figures:
     """Jobs close, commit, roll back and break their transactions; no other job notices."""
     count = 0
-    for number in range(scale.count(2, 40)):
+    for number in range(scale.count(1, 40)):
         innocent, expected = _schedule(world, rng, world.folder / f"meeting-{number}")
         with world.flush() as flush:
             flush.end(1)
