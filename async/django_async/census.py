@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections
-from django.db.models import BooleanField, Model, QuerySet
+from django.db.models import IntegerField, Model, QuerySet
 from django.db.models.expressions import RawSQL
+from django.db.models.lookups import Exact
 
 from django_async.models import Job
 from django_async.pending import in_order_sql
@@ -60,16 +61,14 @@ def take() -> Census:
     return Census(**numbers, approximate=bool(large))
 
 
-def _count(rows: QuerySet[Any, Any]) -> int:
-    """How many rows there are, counted no further than one beyond EXACT."""
-    return rows[: EXACT + 1].count()
-
-
 def pending_jobs() -> QuerySet[Job]:
     """The pending jobs, by the condition that their index has on this database."""
     jobs = Job.objects.all()
-    condition = in_order_sql(connections[jobs.db].vendor)
-    return jobs.filter(RawSQL(condition, (), output_field=BooleanField()))  # noqa: S611 - constant
+    if connections[jobs.db].vendor != "mysql":
+        return jobs.pending()
+    # A column that the models do not know.
+    pending = RawSQL("async_job.pending", (), output_field=IntegerField())
+    return jobs.filter(Exact(pending, 1))
 
 
 def size(model: type[Model]) -> int:
@@ -77,6 +76,11 @@ def size(model: type[Model]) -> int:
     rows = model._default_manager.order_by("pk").values("pk")
     found = _count(rows)
     return found if found <= EXACT else max(found, _estimated_size(model))
+
+
+def _count(rows: QuerySet[Any, Any]) -> int:
+    """How many rows there are, counted no further than one beyond EXACT."""
+    return rows[: EXACT + 1].count()
 
 
 def _rows(state: str) -> QuerySet[Job, Any]:
