@@ -220,11 +220,17 @@ def test_a_back_off_has_to_be_allowed_too() -> None:
         ({"BATCH_SIZE": 0}, ["BATCH_SIZE"]),
         ({"BATCH_SIZE": True}, ["BATCH_SIZE"]),
         ({"BATCH_SIZE": 0, "ALLOWED_FUNCTION": 1}, ["BATCH_SIZE", '"ALLOWED_FUNCTIONS"']),
+        ({"MAX_CRASHES": 0}, ["MAX_CRASHES", "from 1, or None"]),
+        ({"MAX_CRASHES": "3"}, ["MAX_CRASHES"]),
+        ({"TIMEOUT": 0}, ['"TIMEOUT"', "above 0, or None"]),
+        ({"TIMEOUT": "1 h"}, ['"TIMEOUT"']),
+        ({"TIMEOUT_GRACE": -1}, ["TIMEOUT_GRACE", "from 0"]),
+        ({"TIMEOUT_GRACE": None, "TIMEOUTS": 1}, ["TIMEOUT_GRACE", '"TIMEOUT"']),
         ([], ["dict", "list"]),
     ],
     ids=str,
 )
-@pytest.mark.django_db
+@pytest.mark.django_db(databases="__all__")  # some servers are asked what they can do
 def test_wrong_settings_are_all_reported(setting: Any, said: list[str]) -> None:
     with override_settings(ASYNC=setting):
         with pytest.raises(SystemCheckError) as check:

@@ -12,6 +12,7 @@ from django.db import connection
 from django_async import schedule, workplace
 from django_async.models import Job
 from suite import leaks
+from suite.models import Note
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -111,6 +112,14 @@ def test_a_long_statement_is_looked_at_too() -> None:
     long = f"SELECT {'1, ' * 2000} 1"
     assert not workplace._is_of_the_session(long)
     assert workplace._is_of_the_session(f"{long}; SET a = 1")
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_a_transaction_that_was_left_open_elsewhere_is_rolled_back(flush: Flush) -> None:
+    schedule(leaks.leave_transaction_open, ["other"], priority=9)
+    schedule(leaks.write, ["other"])
+    assert flush(workers=1, keep_going=True).output.startswith("2 executed, 0 failed")
+    assert set(Note.objects.using("other").values_list("text", flat=True)) == {"written"}
 
 
 def test_caches_are_closed_as_at_the_end_of_a_request(flush: Flush) -> None:

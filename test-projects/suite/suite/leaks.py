@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.cache import cache, caches
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone, translation
 
 from suite.models import Note
@@ -101,6 +101,16 @@ def execute_and_tell_session(sql: str) -> int:
         cursor.execute(sql)
     _sessions.append(connection.connection)  # kept, so that no other one gets its place in memory
     return id(connection.connection)
+
+
+def leave_transaction_open(alias: str) -> None:
+    """Enter a transaction of another database, write in it, and never leave it."""
+    transaction.atomic(using=alias).__enter__()
+    Note.objects.using(alias).create(text="left open")
+
+
+def write(alias: str) -> None:
+    Note.objects.using(alias).create(text="written")
 
 
 def use_cache() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -113,7 +114,7 @@ def _begin(flush: Flush, proxy: Proxy, rng: Random) -> None:
 def _stop_in_silence(world: World, proxy: Proxy, rng: Random) -> float:
     """Stop a flush_queue that hears nothing; seconds from the second signal to its end."""
     world.schedule(jobs.sleep, [[number, 0.01] for number in range(150)])
-    with world.flush() as flush:
+    with world.flush(FAULTS_ASYNC=json.dumps({"TIMEOUT_GRACE": GRACE})) as flush:
         _begin(flush, proxy, rng)
         flush.signal(signal.SIGTERM)
         time.sleep(0.3)
