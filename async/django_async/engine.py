@@ -98,6 +98,7 @@ class Engine:
     options: Options = field(default_factory=Options)
     summary: Summary = field(default_factory=Summary)
     _held: dict[int, Hint] = field(default_factory=dict)
+    _since: dict[int, float] = field(default_factory=dict)
     _suspect: int | None = None
     """The number of the task that is a suspect: beside it no other suspect runs."""
     _waits_for_suspect: bool = False
@@ -193,7 +194,7 @@ class Engine:
             )
         except PoolBusy:  # the worker that seemed idle has just died
             return False
-        self._held[task.number] = hint
+        self._held[task.number], self._since[task.number] = hint, self.clock()
         if hint.suspected:
             self._suspect = task.number
         self.report.handed_out(task.number, hint)
@@ -210,9 +211,10 @@ class Engine:
         return None
 
     def _act(self, ended: Ended) -> None:
+        seconds = self.clock() - self._since[ended.task.number]
         hint = self._release(ended)
         if isinstance(ended.error, WorkerDied):
-            self.inquest.add_death(hint, ended.error)
+            self.inquest.add_death(hint, ended.error, seconds)
         elif ended.error is not None:
             self._break(hint, ended.error)
         else:
@@ -222,6 +224,7 @@ class Engine:
         """The hint of a task that has ended."""
         if ended.task.number == self._suspect:
             self._suspect, self._waits_for_suspect = None, False
+        del self._since[ended.task.number]
         return self._held.pop(ended.task.number)
 
     def _act_on(self, outcome: Outcome) -> None:

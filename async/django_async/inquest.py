@@ -36,7 +36,7 @@ class Inquest:
 
     using: str
     clock: Callable[[], float]
-    _deaths: list[tuple[Hint, WorkerDied]] = field(default_factory=list)
+    _deaths: list[tuple[Hint, WorkerDied, float]] = field(default_factory=list)
     _undecided: dict[int, Undecided] = field(default_factory=dict)
     _next: float = 0.0
 
@@ -47,9 +47,9 @@ class Inquest:
         """An attempt could not record its failure itself."""
         self._undecided[outcome.hint.id] = outcome
 
-    def add_death(self, hint: Hint, death: WorkerDied) -> None:
-        """An attempt's worker has died."""
-        self._deaths.append((hint, death))
+    def add_death(self, hint: Hint, death: WorkerDied, seconds: float) -> None:
+        """An attempt's worker has died, so long after it was handed the job."""
+        self._deaths.append((hint, death, seconds))
         self._next = 0.0
 
     def look(self) -> list[Failed | Lost]:
@@ -67,7 +67,7 @@ class Inquest:
     def abandon(self) -> None:
         """The queue ends, and these are still locked: say so."""
         undecided = [(one.hint.id, one.failure.exception) for one in self._undecided.values()]
-        undecided += [(hint.id, str(death)) for hint, death in self._deaths]
+        undecided += [(hint.id, str(death)) for hint, death, _ in self._deaths]
         for job_id, why in undecided:
             logger.warning(
                 "Job %s failed and its row is still locked: no error is kept: %s",
@@ -94,10 +94,10 @@ class Inquest:
     def _open_deaths(self) -> None:
         """End the sessions of the dead, which may hold locks, and find out what they were at."""
         while self._deaths:
-            hint, death = self._deaths[-1]
+            hint, death, seconds = self._deaths[-1]
             sessions.end_all(death.note)
             label = store.label(hint, self.using)
-            self._undecided[hint.id] = Undecided(hint, label, 0.0, _failure_of(death))
+            self._undecided[hint.id] = Undecided(hint, label, seconds, _failure_of(death))
             self._deaths.pop()
 
     def _settle(self, outcome: Undecided) -> Failed | Lost | None:

@@ -182,7 +182,7 @@ class Attempt:
                     return
                 time.sleep(0.01)
         except DriverError:  # it stays until this parent tries again, or ends
-            logger.debug("Job %s stays stamped.", self.hint.id, exc_info=True)
+            logger.debug("Job %s stays stamped.", self.hint.id, exc_info=True, extra=self._about())
 
     def _inside_transaction(self) -> Outcome:
         self.claimed = self.claim(self.hint, self.using)
@@ -291,7 +291,10 @@ class Attempt:
             settlement = store.settle(self.hint, failure, self.using)
         except DriverError:
             logger.warning(
-                "The failure of job %s is still to be recorded.", self.hint.id, exc_info=True
+                "The failure of job %s is still to be recorded.",
+                self.hint.id,
+                exc_info=True,
+                extra=self._about(),
             )
             settlement = Settlement.UNDECIDED
         if settlement is Settlement.UNDECIDED:
@@ -330,7 +333,7 @@ class Attempt:
             label,
             payload.printable(failure.exception),
             exc_info=self.error or AttemptFailed(failure.exception),
-            extra=payload.about(self.hint.id, self.claimed.name if self.claimed else None),
+            extra=self._about(),
         )
         return Failed(self.hint, label, self._seconds(), failure, discarded)
 
@@ -338,6 +341,10 @@ class Attempt:
         """The call, on one line."""
         job = self.claimed
         return payload.label(job.name, job.args, job.kwargs) if job else f"job {self.hint.id}"
+
+    def _about(self) -> dict[str, object]:
+        """What each log record carries."""
+        return payload.about(self.hint.id, self.claimed.name if self.claimed else None)
 
     def _seconds(self) -> float:
         return time.monotonic() - self.began

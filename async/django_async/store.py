@@ -76,6 +76,7 @@ def record(claimed: Claimed, failure: Failure, using: str) -> NextState:
         attempts=claimed.attempts,
         crashes=claimed.crashes,
         priority=claimed.priority,
+        about=payload.about(claimed.id, claimed.name),
     )
     with transaction.atomic(using=using):  # a back-off is the application's code
         state = after_failure(past, died=failure.died)

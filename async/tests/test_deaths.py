@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -109,6 +110,13 @@ def test_without_keep_going_a_death_ends_the_pass(flush: Flush) -> None:
     schedule(jobs.note)
     assert flush(workers=1).status == 1
     assert not notes()
+
+
+def test_a_death_is_told_with_the_time_that_the_attempt_took(flush: Flush) -> None:
+    schedule(abuse.sleep_and_die, [0.2])
+    taken = re.search(r"SIGKILL.*\(([\d.]+) s\)", flush(workers=1, verbosity=2).output)
+    assert taken
+    assert 0.2 <= float(taken[1]) < DEADLINE
 
 
 def test_other_jobs_are_untouched_and_the_workers_are_replaced(flush: Flush) -> None:

@@ -20,7 +20,7 @@ from django.db import connection
 from django_async import forking, schedule
 from django_async.api import schedule_many
 from django_async.models import Job
-from suite import calls, jobs
+from suite import abuse, calls, jobs
 from suite.processes import manage
 from suite.together import DEADLINE
 
@@ -101,17 +101,32 @@ def test_a_failure_is_logged_as_an_error_with_its_traceback(workers: int) -> Non
 
 
 @in_a_test_case
+@pytest.mark.parametrize(
+    ("call", "errors"),
+    [
+        ({"function": jobs.fail, "args": ["reason"]}, [ValueError]),
+        ({"function": abuse.hook, "args": ["fail", "exit"]}, [ValueError, SystemExit]),
+        (
+            {"function": jobs.fail, "meta": {"backoff": "suite.abuse.backoff_raises"}},
+            [None, ValueError],
+        ),
+    ],
+    ids=["a failure", "its commit hooks", "its back-off"],
+)
 def test_log_records_have_the_id_and_the_name_of_the_job(
-    flush: Flush, caplog: pytest.LogCaptureFixture
+    flush: Flush,
+    caplog: pytest.LogCaptureFixture,
+    call: dict[str, Any],
+    errors: list[type[BaseException] | None],
 ) -> None:
-    job = schedule(jobs.fail, ["reason"])
+    job = schedule(**call)
     flush()
-    [record] = caplog.records
-    assert record.name.startswith("django_async")
-    assert record.levelno == logging.ERROR
-    assert record.exc_info is not None
-    assert isinstance(record.exc_info[1], ValueError)
-    assert (record.__dict__["job_id"], record.__dict__["job_name"]) == (job.id, "suite.jobs.fail")
+    for record, error in zip(caplog.records, errors, strict=True):
+        assert record.name.startswith("django_async")
+        assert record.levelno == logging.ERROR
+        assert record.exc_info is not None
+        assert error is None or isinstance(record.exc_info[1], error)
+        assert (record.__dict__["job_id"], record.__dict__["job_name"]) == (job.id, job.name)
 
 
 @pytest.fixture

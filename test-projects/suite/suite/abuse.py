@@ -569,3 +569,9 @@ def leave_child_and_die(path: str) -> None:
         os._exit(0)
     _wait_until(lambda: Path(path).exists() and Path(path).read_text())
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep_and_die(seconds: float) -> None:
+    """Have an effect, sleep, and lose the process."""
+    sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
