@@ -8,7 +8,7 @@ of the attempt. A plain read would prove nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from django_async import sessions, store
@@ -52,17 +52,16 @@ class Inquest:
         self._deaths.append((hint, death, seconds))
         self._next = 0.0
 
-    def look(self) -> list[Failed | Lost]:
+    def look(self) -> Iterator[Failed | Lost]:
         """What can be told by now: attempts that failed and are recorded, and attempts that were
-        executed all the same."""
+        executed all the same. One by one, for the database may go away in between."""
         if self.clock() < self._next:
-            return []
+            return
         self._open_deaths()
-        found = [
-            end for outcome in list(self._undecided.values()) if (end := self._settle(outcome))
-        ]
+        for outcome in list(self._undecided.values()):
+            if end := self._settle(outcome):
+                yield end
         self._next = self.clock() + AGAIN
-        return found
 
     def abandon(self) -> None:
         """The queue ends, and these are still locked: say so."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,13 @@ from django.db import OperationalError, connection, connections
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_async import schedule
+from django_async import schedule, store
 from django_async.api import schedule_many
+from django_async.hints import Hint
+from django_async.inquest import Inquest
 from django_async.models import Job
 from django_async.outage import LONGEST, Outage
+from forkpool import WorkerDied
 from suite import abuse, jobs
 from suite.models import Note
 from suite.spying import each_statement
@@ -76,6 +80,31 @@ def test_a_parent_whose_session_ends_goes_on(
     states = sorted(job.state for job in Job.objects.all())
     assert states == ["discarded"] * 2 + ["executed"] * 20
     assert lines(caplog) in ([], ["away", "back"])
+
+
+@on_commits
+def test_what_was_recorded_before_the_database_went_away_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two workers have died, and the database goes away between the two records."""
+    settle, inquest = store.settle, Inquest("default", time.monotonic)
+    calls: list[int] = []
+
+    def settle_or_fail(hint: Hint, *rest: Any) -> store.Settlement:
+        calls.append(hint.id)
+        if len(calls) == 2:
+            raise OperationalError("away")
+        return settle(hint, *rest)
+
+    monkeypatch.setattr(store, "settle", settle_or_fail)
+    for _ in range(2):
+        job = schedule(jobs.note)
+        inquest.add_death(Hint(job.pk, 0, 5, None, None), WorkerDied(1, -9), 0.0)
+    told = []
+    with pytest.raises(OperationalError):
+        told.extend(inquest.look())
+    assert [end.hint.id for end in told] == calls[:1]
+    assert len(inquest) == 1
 
 
 @on_commits

@@ -19,6 +19,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from forkpool import ForkPool, StopSignals
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 folder, phase, handles, signum = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 
 def wait_for_go(name):
