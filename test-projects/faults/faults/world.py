@@ -18,11 +18,14 @@ from django_async.api import schedule_many
 from django_async.models import Job
 from faults import injection, ledger, probes
 from faults.place import FOLDER
-from faults.processes import Flush, flushing, kill, survivors, wait_until
+from faults.processes import DEADLINE, Flush, flushing, kill, survivors, wait_until
 from faults.scale import Violation
 
 PASSES = 20
 """A queue that has not come to rest after so many never will."""
+
+SLOWEST = 50
+"""Jobs a second that the slowest machine gets through."""
 
 GRACE = 1.0
 """Seconds after a scenario in which processes and sessions end."""
@@ -67,8 +70,13 @@ class World:
             if not Job.objects.due().exists():
                 return
             with self.flush(workers=workers) as flush:
-                flush.end(0, 1)
+                flush.end(0, 1, within=self.patience)
         raise Violation(f"{Job.objects.due().count()} jobs are still due after {PASSES} passes")
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a pass hangs, over as many jobs as are due."""
+        return DEADLINE + Job.objects.due().count() / SLOWEST
 
     def check(self) -> None:
         """What holds after every scenario: the ledger is exact, and nobody is left behind."""

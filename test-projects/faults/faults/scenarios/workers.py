@@ -30,7 +30,7 @@ def kill_workers(world: World, scale: Scale, rng: Random) -> Figures:
         with world.flush(name=f"flush-{parents}") as flush:
             parents += 1
             kills += _kill_at_random(flush, wanted - kills, rng)
-            flush.end(0, 1)
+            flush.end(0, 1, within=world.patience)
     world.drain()
     cut = Error.objects.count()
     return {"jobs": total, "kills": kills, "jobs cut short": cut, "parents": parents}
