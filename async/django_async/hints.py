@@ -44,5 +44,8 @@ class Share:
     rank: int = 0
     parents: int = 1
 
-    def has(self, hint: Hint) -> bool:
-        return hint.id % self.parents == self.rank
+    def of(self, hints: list[Hint]) -> list[Hint]:
+        """The parent's own hints. If there are none, the later half of all: each of them is
+        somebody else's, who comes to it from the front."""
+        own = [hint for hint in hints if hint.id % self.parents == self.rank]
+        return own or hints[len(hints) // 2 :]

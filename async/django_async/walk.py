@@ -105,18 +105,15 @@ class Walk:
             self._groups = set()
 
     def _turn_page(self) -> None:
-        """Read on until a page has something new, or until the end. Of a page that has something of
-        this parent's own share, take that, and read the page anew: the rest is left to the others
-        as long as there is something else to do."""
+        """Read on until a page has something new, or until the end. Of a page that is not taken
+        whole, the rest is looked at again when that is done."""
         size = self._batch_size * self.share.parents
         while not self._hints and not self._exhausted:
             page = self._fetch.page(self._cursor, size)
             fresh = [hint for hint in page if self._is_new(hint)]
-            if mine := [hint for hint in fresh if self.share.has(hint)]:
-                self._add(mine)
-            else:
-                self._add(fresh)
-            if len(mine) in (0, len(fresh)):
+            taken = self.share.of(fresh)
+            self._add(taken)
+            if len(taken) == len(fresh):
                 self._cursor = page[-1] if page else self._cursor
                 self._exhausted = len(page) < size
 
