@@ -3,7 +3,7 @@
 import os
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from forkpool.child import format_error
@@ -20,8 +20,8 @@ class InlinePool(Pool):
     would have to be ended is this one.
 
     Args:
-        wakeup: a descriptor that wait() watches while it has nothing to return. Without one there
-            is nothing that could end ``wait(None)``, which then returns at once.
+        wakeup: a descriptor that wait() watches while it has nothing to return. Without this one
+            and others nothing could end ``wait(None)``, which then returns at once.
     """
 
     def __init__(self, *, wakeup: int | None = None) -> None:
@@ -60,10 +60,10 @@ class InlinePool(Pool):
         self._ended.append(_run(task))
         return task
 
-    def wait(self, timeout: float | None = None) -> list[Ended]:
+    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
         self._check_running()
         if not self._ended:
-            self._sleep(timeout)
+            self._sleep(timeout, set(wakeups))
         return self._take_ended()
 
     def shutdown(self, timeout: float | None = None) -> list[Ended]:
@@ -81,10 +81,13 @@ class InlinePool(Pool):
         ended, self._ended = self._ended, []
         return ended
 
-    def _sleep(self, timeout: float | None) -> None:
+    def _sleep(self, timeout: float | None, wakeups: set[int]) -> None:
         if self._wakeup is not None:
+            wakeups.add(self._wakeup)
+        if wakeups:
             with selectors.DefaultSelector() as selector:
-                selector.register(self._wakeup, selectors.EVENT_READ)
+                for descriptor in wakeups:
+                    selector.register(descriptor, selectors.EVENT_READ)
                 selector.select(timeout)
         elif timeout is not None:  # else nothing could ever end the sleep
             time.sleep(timeout)

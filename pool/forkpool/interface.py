@@ -1,6 +1,6 @@
 """What every pool promises, whichever way it runs its tasks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -99,17 +99,20 @@ class Pool(Protocol):
         """
         ...
 
-    def wait(self, timeout: float | None = None) -> list[Ended]:
+    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
         """Tasks that have ended, each of them once, in the order in which they did.
 
         Returns early, with an empty list, when a worker became idle without a task's end (at the
-        start, or as the replacement of another one) and when the wake-up descriptor is readable
-        (it is the owner who drains it).
+        start, or as the replacement of another one) and when the wake-up descriptor, or one of
+        this call's, is readable (it is the owner who drains it).
 
         Args:
             timeout: in seconds; 0 only looks, None waits without a limit.
+            wakeups: descriptors that are watched as well, in this call only.
 
         Raises:
+            OSError: a wake-up descriptor is closed, or of a kind that cannot be waited for.
+            ValueError: a wake-up descriptor is a negative number.
             StartFailed: workers end again and again before they are ready. That is said once; the
                 next calls go on with the workers that are left, and say it again when none is.
             NotRunning: before start() or after the end.

@@ -22,7 +22,7 @@ import os
 import selectors
 import signal
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -82,6 +82,7 @@ class ForkPool(Pool):
         self._grace = grace
         self._start_timeout = start_timeout
         self._wakeup = wakeup
+        self._wakeups: set[int] = set()  # of one call of wait()
         self._owner: int | None = None  # process that started the pool
         self._closed = False
         self._selector = selectors.DefaultSelector()
@@ -150,16 +151,32 @@ class ForkPool(Pool):
                 return task
         raise PoolBusy  # those that seemed idle are dead, as wait() will find out
 
-    def wait(self, timeout: float | None = None) -> list[Ended]:
+    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
         self._check_running()
         deadline = deadline_in(timeout)
         self._news = False
-        while not (self._ended or self._news):
-            self._refill()
-            self._attend(deadline)
-            if left(deadline) == 0:
-                break
+        try:
+            self._watch_also(wakeups)
+            while not (self._ended or self._news):
+                self._refill()
+                self._attend(deadline)
+                if left(deadline) == 0:
+                    break
+        finally:
+            self._watch_also(())
         return self._take_ended()
+
+    def _watch_also(self, wakeups: Iterable[int]) -> None:
+        """These and no others, of which a handler's exception may have left some: their numbers
+        may belong to somebody else by now."""
+        for descriptor in self._wakeups:
+            self._unwatch(descriptor)
+        wanted = set(wakeups) - {self._wakeup}
+        if min(wanted, default=0) < 0:
+            raise ValueError(f"a descriptor is not negative, as {min(wanted)} is")
+        self._wakeups = wanted
+        for descriptor in wanted:
+            self._selector.register(descriptor, _READ, self._note_wakeup)
 
     def shutdown(self, timeout: float | None = None) -> list[Ended]:
         deadline = deadline_in(timeout)

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -217,6 +218,93 @@ def test_wait_returns_for_the_wakeup_and_does_not_drain_it(make: Make, waiting: 
     finally:
         os.close(reader)
         os.close(writer)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(writer)
+    with suppress(OSError):  # the test has closed it
+        os.close(reader)
+
+
+def test_wait_returns_for_a_wakeup_of_the_call(
+    pool: Pool, waiting: Any, pipe: tuple[int, int]
+) -> None:
+    reader, writer = pipe
+    waiting.idle(pool)
+    os.write(writer, b".")
+    assert pool.wait(None, wakeups=[reader, reader]) == []
+    assert os.read(reader, 2) == b"."  # nobody drained it
+
+
+def test_a_wakeup_may_be_the_pools_own_as_well(
+    make: Make, waiting: Any, pipe: tuple[int, int]
+) -> None:
+    reader, writer = pipe
+    with make(wakeup=reader) as pool:
+        waiting.idle(pool)
+        os.write(writer, b".")
+        for _ in range(2):
+            assert pool.wait(None, wakeups=[reader]) == []
+            assert pool.wait(None) == []
+
+
+def test_a_wakeup_is_watched_in_its_call_only(
+    pool: Pool, waiting: Any, pipe: tuple[int, int]
+) -> None:
+    reader, writer = pipe
+    waiting.idle(pool)
+    os.write(writer, b".")
+    assert pool.wait(None, wakeups=[reader]) == []
+    before = time.monotonic()
+    assert pool.wait(0.05) == []
+    assert time.monotonic() - before >= 0.05
+
+
+def test_a_wakeup_may_be_closed_after_its_call(
+    pool: Pool, waiting: Any, pipe: tuple[int, int]
+) -> None:
+    """Its number then belongs to somebody else."""
+    reader, _ = pipe
+    waiting.idle(pool)
+    assert pool.wait(0, wakeups=[reader]) == []
+    os.close(reader)
+    other = os.eventfd(1)
+    try:
+        assert other == reader
+        assert pool.wait(None, wakeups=[other]) == []
+        assert waiting.run(pool, add, 1).value == 1
+    finally:
+        os.close(other)
+    assert pool.wait(0) == []
+
+
+def test_an_end_is_told_though_a_wakeup_is_readable(
+    pool: Pool, waiting: Any, pipe: tuple[int, int]
+) -> None:
+    reader, writer = pipe
+    os.write(writer, b".")
+    waiting.idle(pool)
+    pool.submit(add, 1)
+    (ended,) = waiting.ends(pool, 1, wakeups=[reader])
+    assert ended.value == 1
+
+
+@pytest.mark.parametrize(("bad", "kind"), [(-1, ValueError), (987_654, OSError)])
+def test_a_wakeup_that_is_no_descriptor_is_refused(
+    pool: Pool, waiting: Any, pipe: tuple[int, int], bad: int, kind: type[Exception]
+) -> None:
+    """The good ones beside it are forgotten too."""
+    reader, writer = pipe
+    os.write(writer, b".")
+    waiting.idle(pool)
+    with pytest.raises(kind):
+        pool.wait(None, wakeups=[bad, reader])
+    before = time.monotonic()
+    assert pool.wait(0.05) == []
+    assert time.monotonic() - before >= 0.05
 
 
 def test_nothing_goes_before_the_start(make: Make) -> None:
