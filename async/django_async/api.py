@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import router, transaction
 from django.utils import timezone
 
-from django_async import bulk, cancelling, clock, current, payload
+from django_async import bulk, cancelling, clock, current, payload, wake
 from django_async.errors import AsyncError
 from django_async.health import health
 from django_async.models import Group, Job
@@ -71,6 +71,7 @@ def schedule(
     job = _build(function, args, kwargs, run_after, meta, priority, queue, now)
     job.group = _find_group(_check_group(group), using)
     job.save(using=using)
+    wake.on_commit(using, job.pk)
     return job
 
 
@@ -90,6 +91,8 @@ def schedule_many(jobs: Iterable[Mapping[str, Any]], *, using: str | None = None
             job.group = _joined(groups, group, using)
         ready = [job for job, _ in built]
         bulk.insert(ready, using)
+        if ready:
+            wake.on_commit(using)
     return ready
 
 

@@ -50,6 +50,10 @@ class Walk:
             self._turn_page()
         return heappop(self._hints)[1] if self._hints else None
 
+    def count(self, at_most: int) -> int:
+        """How many jobs there are to offer, counted no further than so many."""
+        return self._fetch.count(at_most)
+
     def queued(self) -> list[Hint]:
         """The hints at hand, in order."""
         return [hint for _, hint in sorted(self._hints, key=itemgetter(0))]
@@ -81,6 +85,12 @@ class Walk:
         if hint.group is not None:
             self._groups.add(hint.group)
 
+    def hear(self, ids: Iterable[int | None]) -> None:
+        """There are new jobs: these, or (None) some. They are not this pass's."""
+
+    def look_now(self) -> None:
+        """What could not be claimed may be free by now: a pass comes to it anyway."""
+
     @property
     def finished(self) -> bool:
         """Whether nothing is left to offer, now or later."""
@@ -111,11 +121,15 @@ class Walk:
         while not self._hints and not self._exhausted:
             page = self._fetch.page(self._cursor, size)
             fresh = [hint for hint in page if self._is_new(hint)]
-            taken = self.share.of(fresh)
+            taken = self._choose(fresh)
             self._add(taken)
             if len(taken) == len(fresh):
                 self._cursor = page[-1] if page else self._cursor
                 self._exhausted = len(page) < size
+
+    def _choose(self, hints: list[Hint]) -> list[Hint]:
+        """What to take of a page, beside other parents."""
+        return self.share.of(hints)
 
     def _is_new(self, hint: Hint) -> bool:
         return (

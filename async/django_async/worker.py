@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any, TypeVar
 
 from django_async import sessions
 from django_async.forking import begin_worker
@@ -10,6 +12,8 @@ from django_async.hints import Hint
 from django_async.outcomes import Outcome
 from django_async.runner import run_job
 from django_async.workplace import Workplace
+
+T = TypeVar("T")
 
 
 def begin() -> None:
@@ -22,6 +26,11 @@ def begin() -> None:
 def attempt(hint: Hint, using: str, token: str) -> Outcome:
     """Attempt the job, and leave the process as it was."""
     return _workplace().run(run_job, hint, using, token)
+
+
+def chore(function: Callable[..., T], *args: Any) -> T:
+    """Do something for the parent that is no job."""
+    return _workplace().run(function, *args)
 
 
 @cache

@@ -17,6 +17,7 @@ from django.db import connection
 
 from django_async import clock, fetch, hooks, schedule
 from django_async.engine import Engine, Options
+from django_async.lane import Lane
 from django_async.models import Group, Job
 from django_async.parents import Registration
 from django_async.walk import Walk
@@ -192,10 +193,15 @@ def pass_with_a_death() -> Pass:
     recorder = Recorder()
     with StopSignals() as stop, DeadlyPool() as pool:
         recorder.kept.summary = Engine(
-            walk=Walk(reads, 64, time.monotonic),
+            lanes=[
+                Lane(
+                    using="default",
+                    walk=Walk(reads, 64, time.monotonic),
+                    parent=Registration("default"),
+                    clock=time.monotonic,
+                )
+            ],
             pool=pool,
-            parent=Registration("default"),
-            using="default",
             clock=time.monotonic,
             stop=stop,
             report=recorder,

@@ -14,6 +14,7 @@ from django_async import conf, fetch, worker
 from django_async.engine import Engine, Options, Summary
 from django_async.forking import close_connections
 from django_async.hints import Hint
+from django_async.lane import Lane
 from django_async.outcomes import Executed, Failed
 from django_async.parents import Registration
 from django_async.runner import run_job
@@ -80,16 +81,21 @@ def run_pass(
     recorder = Recorder()
     before()
     with StopSignals() as stop, _pool(workers) as pool:
-        recorder.kept.summary = Engine(
-            walk=Walk(reads, conf.current().batch_size, time.monotonic),
-            pool=pool,
-            parent=Registration(using, workers or 1),
+        lane = Lane(
             using=using,
+            walk=Walk(reads, conf.current().batch_size, time.monotonic),
+            parent=Registration(using, workers or 1),
+            clock=time.monotonic,
+            at_once=one_writer,
+        )
+        recorder.kept.summary = Engine(
+            lanes=[lane],
+            pool=pool,
             clock=time.monotonic,
             stop=stop,
             report=recorder,
             attempt=worker.attempt if workers else run_job,
-            options=Options(limit, keep_going, one_writer),
+            options=Options(limit, keep_going),
         ).run()
     return recorder.kept
 
