@@ -60,8 +60,7 @@ class Registration:
         """Write down what is about to run, in its order, before any of it does."""
         batch = [_entry(hint) for hint in hints]
         self.show_life()
-        written = Parent.objects.using(self.using).filter(token=self.token)
-        if not written.update(batch=json.dumps(batch)):
+        if not stamps.write_batch(self.token, json.dumps(batch), self.using):
             Parent.objects.using(self.using).create(
                 token=self.token,
                 host=liveness.host(),
