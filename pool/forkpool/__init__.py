@@ -1,5 +1,6 @@
 """Forked workers for one-at-a-time calls: who runs what, and how each call ended."""
 
+from forkpool.board import show
 from forkpool.errors import (
     ForkUnavailable,
     NotPicklable,
@@ -7,14 +8,17 @@ from forkpool.errors import (
     PoolBusy,
     PoolError,
     StartFailed,
+    TaskInterrupted,
     TaskRaised,
     TaskTimeout,
     TimeLimitExceeded,
     WorkerDied,
+    WorkerInterrupted,
 )
 from forkpool.executor import ForkExecutor, as_completed
 from forkpool.inline import InlinePool
-from forkpool.interface import Ended, Pool, Task
+from forkpool.interface import Ended, Pool, Running, Task
+from forkpool.interrupts import interruptible
 from forkpool.limits import soft_time_limit
 from forkpool.memory import explain_memory_error
 from forkpool.notes import tell_parent
@@ -32,15 +36,20 @@ __all__ = [
     "Pool",
     "PoolBusy",
     "PoolError",
+    "Running",
     "StartFailed",
     "StopSignals",
     "Task",
+    "TaskInterrupted",
     "TaskRaised",
     "TaskTimeout",
     "TimeLimitExceeded",
     "WorkerDied",
+    "WorkerInterrupted",
     "as_completed",
     "explain_memory_error",
+    "interruptible",
+    "show",
     "soft_time_limit",
     "tell_parent",
 ]

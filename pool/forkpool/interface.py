@@ -45,6 +45,23 @@ class Ended:
     error: PoolError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A task that has not ended, as far as the pool knows.
+
+    Attributes:
+        pid: of the process that holds it.
+        since: when it was handed out, on the monotonic clock.
+        shown: the latest value that it has shown with show(); None if there is none, and a
+            NotPicklable if it cannot be rebuilt in the parent.
+    """
+
+    task: Task
+    pid: int
+    since: float
+    shown: Any | None = None
+
+
 class Pool(Protocol):
     """Runs one call per idle worker, and tells how each of them ended.
 
@@ -116,6 +133,24 @@ class Pool(Protocol):
             StartFailed: workers end again and again before they are ready. That is said once; the
                 next calls go on with the workers that are left, and say it again when none is.
             NotRunning: before start() or after the end.
+        """
+        ...
+
+    def running(self) -> list[Running]:
+        """What the workers hold now, in the order of the hand-outs, with what it shows."""
+        ...
+
+    def interrupt(self, number: int) -> bool:
+        """Raise TaskInterrupted in the task with that number, once, and in no other one.
+
+        It strikes within ``with interruptible():``, and nowhere else in the task. If the task goes
+        on for `grace` seconds in such a block or after it was struck, its process gets a SIGTERM,
+        and a SIGKILL another grace later: it then ends with WorkerInterrupted. To ask again changes
+        nothing.
+
+        Returns:
+            whether a worker holds the task, which may end by itself all the same. Always False
+            where the tasks run in the calling process.
         """
         ...
 

@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any, ClassVar, Self
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
-_NAMES = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGALRM", "SIGUSR1", "SIGUSR2")
+_NAMES = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGALRM", "SIGURG", "SIGUSR1", "SIGUSR2")
 _USUAL = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]  # less on Windows
 
 
