@@ -36,6 +36,8 @@ NOT_A_WAITING_FINAL = (
     " WHERE g.final_id = async_job.id AND m.id <> async_job.id AND {}))"
 )
 BY_TIME = "scheduled, id"
+EVERY_QUEUE = ""
+"""What a pause of all queues has for a name."""
 
 Condition = tuple[str, list[Any]]
 
@@ -49,6 +51,8 @@ class Selection:
     queues: tuple[str, ...] = ()
     which: int = 0
     outof: int = 1
+    paused: frozenset[str] = frozenset()
+    """The queues that are left out for now; an empty name is every queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +194,11 @@ class Fetch:
         if chosen.queues:
             marks = ", ".join(["%s"] * len(chosen.queues))
             yield f"{self._exact('queue')} IN ({marks})", list(chosen.queues)
+        if EVERY_QUEUE in chosen.paused:
+            yield "1 = 0", []
+        elif chosen.paused:
+            marks = ", ".join(["%s"] * len(chosen.paused))
+            yield f"{self._exact('queue')} NOT IN ({marks})", sorted(chosen.paused)
         if chosen.outof > 1:
             yield "id %% %s = %s", [chosen.outof, chosen.which % chosen.outof]
 
