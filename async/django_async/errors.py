@@ -11,6 +11,7 @@
     │   ├── ConnectionClosed   … by closing its connection
     │   ├── TransactionEnded   … by a COMMIT or ROLLBACK of its own
     │   └── JobRowGone         … by deleting its own row
+    ├── NoticesUnavailable     the file beside an SQLite database cannot be used
     ├── AttemptFailed          logged for an attempt that could not record its own end
     └── QueueStopped           the queue itself cannot go on
     StopNow (BaseException)    an operator's second signal, raised inside the running job
@@ -60,6 +61,11 @@ class TransactionEnded(TransactionAbused):
 class JobRowGone(TransactionAbused):
     """The job's own row was gone or finished when its execution was to be marked, so the whole
     transaction was rolled back."""
+
+
+class NoticesUnavailable(AsyncError):
+    """What runs can neither be shown nor cancelled: the file beside the SQLite database cannot be
+    used."""
 
 
 class AttemptFailed(AsyncError):

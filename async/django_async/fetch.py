@@ -49,6 +49,8 @@ SELECT MIN((
     WHERE {pending} AND priority = level.priority AND scheduled > {now}
 )), {now} FROM level
 """
+EVERY_QUEUE = ""
+"""What a pause of all queues has for a name."""
 
 Condition = tuple[str, list[Any]]
 
@@ -62,6 +64,8 @@ class Selection:
     queues: tuple[str, ...] = ()
     which: int = 0
     outof: int = 1
+    paused: frozenset[str] = frozenset()
+    """The queues that are left out for now; an empty name is every queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +225,11 @@ class Fetch:
         if chosen.queues:
             marks = ", ".join(["%s"] * len(chosen.queues))
             yield f"{self._exact('queue')} IN ({marks})", list(chosen.queues)
+        if EVERY_QUEUE in chosen.paused:
+            yield "1 = 0", []
+        elif chosen.paused:
+            marks = ", ".join(["%s"] * len(chosen.paused))
+            yield f"{self._exact('queue')} NOT IN ({marks})", sorted(chosen.paused)
         if chosen.outof > 1:
             yield "id %% %s = %s", [chosen.outof, chosen.which % chosen.outof]
 

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connections
 from django.db.backends.signals import connection_created
 
-from django_async import sessions
+from django_async import sessions, sidecar
 
 _kept: list[Any] = []
 """Connections that must never be collected here: their end would be told to the server."""
@@ -24,6 +24,7 @@ def close_connections() -> None:
         connection.close()
         if hasattr(connection, "close_pool"):
             connection.close_pool()
+    sidecar.close_all()
 
 
 def begin_worker() -> None:

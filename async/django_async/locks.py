@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Q
 
 from django_async import clock, conf, policy
 from django_async.hints import Hint
@@ -98,19 +99,24 @@ def _skip_locked(connection: BaseDatabaseWrapper) -> str:
     return lock.removesuffix(" SKIP LOCKED")
 
 
-def lock_all(ids: Iterable[int], using: str, *, wait: bool) -> Iterator[list[int]]:
-    """Those of the ids whose rows could be locked, in portions; in ascending order, so that two
-    callers who wait for each other's rows meet in the same order."""
+def lock_all(
+    ids: Iterable[int], using: str, *, wait: bool, where: Q | None = None
+) -> Iterator[list[int]]:
+    """Those of the ids whose rows could be locked, and of these those that, now that they are
+    locked, meet the condition. In portions, and in ascending order, so that two callers who wait
+    for each other's rows meet in the same order. (SQLite: the caller has the turn, or takes it.)"""
     ids = sorted(ids)
     for start in range(0, len(ids), CHUNK):
-        yield _lock_some(ids[start : start + CHUNK], using, wait=wait)
+        yield _lock_some(ids[start : start + CHUNK], using, wait=wait, where=where)
 
 
-def _lock_some(ids: list[int], using: str, *, wait: bool) -> list[int]:
+def _lock_some(ids: list[int], using: str, *, wait: bool, where: Q | None) -> list[int]:
     connection = connections[using]
-    if connection.vendor == "sqlite":
-        return ids  # the update itself waits for the one writer
     rows = Job.objects.using(using).filter(pk__in=ids).order_by("pk")
+    if where is not None:
+        rows = rows.filter(where)
+    if connection.vendor == "sqlite":
+        return ids if where is None else list(rows.values_list("pk", flat=True))
     skip = not wait and connection.features.has_select_for_update_skip_locked
     no_key = connection.features.has_select_for_no_key_update
     locked = rows.select_for_update(skip_locked=skip, no_key=no_key)

@@ -29,7 +29,10 @@ from django.utils import timezone
 from django_async import payload, pending
 from django_async.clock import DatabaseNow
 from django_async.compat import check_constraint
+from django_async.notices import Cancellation, Pause, Running
 from django_async.turn import take_turn
+
+__all__ = ["Cancellation", "Error", "Group", "Job", "JobQuerySet", "Parent", "Pause", "Running"]
 
 
 class JobQuerySet(models.QuerySet["Job"]):

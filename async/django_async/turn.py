@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from django.db import connections
 
 
@@ -15,3 +18,20 @@ def take_turn(using: str) -> None:
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("UPDATE async_job SET priority = priority WHERE id = 0")
+
+
+@contextmanager
+def without_waiting(using: str) -> Iterator[None]:
+    """Within the block, a statement fails at once if SQLite's writer is somebody else. (On the
+    other databases it changes nothing.)"""
+    connection = connections[using]
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with connection.cursor() as cursor:
+        [[usual]] = cursor.execute("PRAGMA busy_timeout")
+        cursor.execute("PRAGMA busy_timeout = 0")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {usual}")

@@ -265,3 +265,33 @@ def test_a_job_is_due_to_the_microsecond() -> None:
     due = schedule(jobs.note, run_after=timedelta())
     reads = fetch.Fetch("default", fetch.bounds("default"), fetch.Selection())
     assert [hint.id for hint in reads.page(None, 9)] == [due.id]
+
+
+@on_commits
+@workers_too
+def test_paused_queues_are_left_out(workers: int) -> None:
+    """To MariaDB and MySQL the two names would be the same."""
+    mail = schedule(jobs.note, queue="mail", priority=9)
+    others = [schedule(jobs.note, queue=name) for name in ("default", "Mail", "máil")]
+    selection = fetch.Selection(paused=frozenset({"mail"}))
+    assert run_pass(workers=workers, selection=selection).ids == [job.pk for job in others]
+    assert run_pass(workers=workers).ids == [mail.pk]
+
+
+@on_commits
+def test_a_pause_of_every_queue_leaves_nothing() -> None:
+    with transaction.atomic():
+        group = Group.objects.create(reference="paused")
+        member = schedule(jobs.note, group=group)
+        group.on_completion(schedule(jobs.note))
+    member.execute()
+    waiting = schedule(jobs.note, queue="mail")
+
+    def found(paused: set[str]) -> list[int]:
+        selection = fetch.Selection(queues=("mail", "default"), paused=frozenset(paused))
+        reads = fetch.Fetch("default", fetch.bounds("default"), selection)
+        hints = [reads.page(None, PAGE), reads.again([waiting.pk]), reads.finals([group.pk])]
+        return [*map(len, hints), reads.count(PAGE)]
+
+    assert found(set()) == [2, 1, 1, 2]
+    assert found({"", "mail"}) == [0, 0, 0, 0]

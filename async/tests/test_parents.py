@@ -6,10 +6,8 @@ import json
 import os
 import signal
 import subprocess
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +24,7 @@ from suite import abuse, jobs
 from suite.models import Note
 from suite.processes import manage
 from suite.testing import run_pass
-from suite.together import DEADLINE, beside, locked
+from suite.together import DEADLINE, alive, locked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -232,20 +230,3 @@ def test_a_process_is_told_from_a_later_one_with_its_id() -> None:
         process.kill()
     assert liveness.describe_process(process.pid) == f"{process.pid} ended" != other
     assert other.partition(" ")[2] != me.partition(" ")[2]
-
-
-@contextmanager
-def alive(act: Callable[[], object]) -> Iterator[None]:
-    """Within the block, the connection on which ``act`` was called lives: that of a thread."""
-    ready, go = threading.Event(), threading.Event()
-
-    def stay() -> None:
-        act()
-        ready.set()
-        assert go.wait(DEADLINE)
-
-    with beside(stay) as staying, ExitStack() as stack:
-        stack.callback(go.set)
-        assert ready.wait(DEADLINE)
-        yield
-        assert not staying.done()

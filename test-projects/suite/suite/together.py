@@ -41,6 +41,23 @@ def wait_until(happened: Callable[[], Any], what: str) -> None:
 
 
 @contextmanager
+def alive(act: Callable[[], object]) -> Iterator[None]:
+    """Within the block, the connection on which ``act`` was called lives: that of a thread."""
+    ready, go = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        act()
+        ready.set()
+        assert go.wait(DEADLINE)
+
+    with beside(stay) as staying, ExitStack() as stack:
+        stack.callback(go.set)
+        assert ready.wait(DEADLINE)
+        yield
+        assert not staying.done()
+
+
+@contextmanager
 def locked(*jobs: Job) -> Iterator[None]:
     """Within the block, another connection holds the jobs' rows, as a running job holds its own."""
     held, release = threading.Event(), threading.Event()
