@@ -68,9 +68,10 @@ def report(form: str, options: argparse.Namespace, process: subprocess.Popen[byt
 
 def sample(alias: str, *, inside: bool) -> float:
     """Seconds from the return of schedule(), or of the transaction that it is in, to the insert."""
+    from django.db import connections, transaction
+
     from benchmarks import workloads
     from benchmarks.models import Line
-    from django.db import connections, transaction
     from django_async import schedule
 
     time.sleep(random.uniform(0.03, 0.07))  # the queue is idle again, and in no step with this

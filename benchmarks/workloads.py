@@ -53,6 +53,7 @@ def flush(alias: str, pool: ForkPool, stop: StopSignals) -> int:
         using=alias,
         walk=Walk(reads, conf.current().batch_size, time.monotonic),
         parent=Registration(alias, len(pool.pids)),
+        pool=pool,
         clock=time.monotonic,
         at_once=1 if connections[alias].vendor == "sqlite" else None,
     )

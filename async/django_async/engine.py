@@ -327,7 +327,7 @@ class Engine:
                 lane.access.use(partial(_leave_trace, lane, hint, ended.error), PATIENCE)
         for lane in self.lanes:
             if not lane.access.outage.is_on:
-                lane.access.use(lane.parent.withdraw, PATIENCE)
+                lane.withdraw(PATIENCE)
 
 
 def _describe(error: Exception) -> str:

@@ -6,17 +6,27 @@ holds up no other.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from django_async.access import Access
+from django_async.access import LONGEST, Access
+from django_async.control import Control, Run
 from django_async.hints import Hint
 from django_async.inquest import AGAIN, Inquest
 from django_async.outcomes import Failed, Lost
 from django_async.parents import Registration
 from django_async.wake import Ear
 from django_async.walk import Walk
+from forkpool import Pool, Running
+
+BEAT, IDLE_BEAT = 0.25, 1.0
+"""Seconds between two moments at which others see what runs here, and requests to cancel are
+heeded: while jobs run, and while none does."""
+
+PAUSES_AGE = 0.04
+"""Seconds for which a look at the paused queues holds."""
 
 LOOK_AROUND, LOOK_OUT = 0.25, 1.0
 """Seconds between two looks at the other parents: what one that has died had in hand is then free
@@ -30,6 +40,7 @@ class Lane:
     using: str
     walk: Walk
     parent: Registration
+    pool: Pool
     clock: Callable[[], float]
     at_once: int | None = None
     """How many jobs may hold a transaction at the same time; None is as many as there are workers.
@@ -40,15 +51,19 @@ class Lane:
     """What runs, by the number of its task."""
     access: Access = field(init=False)
     inquest: Inquest = field(init=False)
+    control: Control = field(init=False)
     _since: dict[int, float] = field(default_factory=dict)
     _suspect: int | None = None
     """The number of the task that is a suspect: beside it no other suspect runs."""
     _waits_for_suspect: bool = False
     _next_look_around: float = 0.0
+    _next_beat: float = 0.0
+    _next_look_at_pauses: float = 0.0
 
     def __post_init__(self) -> None:
         self.access = Access(self.using, self.clock)
         self.inquest = Inquest(self.using, self.clock)
+        self.control = Control(self.using, self.parent.token, self.clock)
 
     def open(self) -> None:
         """Become known to other parents."""
@@ -57,7 +72,12 @@ class Lane:
     def close(self) -> None:
         """Nothing of this lane runs any more."""
         self.inquest.abandon()
-        self.access.use(self.parent.withdraw)
+        self.withdraw()
+
+    def withdraw(self, limit: float = LONGEST) -> None:
+        """Be known to nobody any more."""
+        self.access.use(self.parent.withdraw, limit)
+        self.access.use(self.control.clear, limit)
 
     def next(self) -> Hint | None:
         """The next job that may run now, written down as about to."""
@@ -66,6 +86,7 @@ class Lane:
     def take(self, number: int, hint: Hint) -> None:
         """The hint was handed out as this task."""
         self.held[number], self._since[number] = hint, self.clock()
+        self._next_beat = min(self._next_beat, self.clock() + BEAT)
         if hint.suspected:
             self._suspect = number
 
@@ -86,6 +107,8 @@ class Lane:
             self.access.use(lambda: ends.extend(self.inquest.look()))
         if self.clock() >= self._next_look_around:
             self.access.use(self._look_around)
+        if self.clock() >= self._next_beat:
+            self.access.use(self._beat)
         return ends
 
     @property
@@ -112,9 +135,12 @@ class Lane:
             return self.access.outage.pause
         if self.inquest:
             return AGAIN
-        if takes and self.may_hand_out:
-            return 0.0 if not self.held and self.walk.pause is None else self.walk.pause
-        return None
+        until_beat = max(0.0, self._next_beat - self.clock()) if self.held else None
+        if not (takes and self.may_hand_out):
+            return until_beat
+        if self.walk.pause is None:
+            return until_beat if self.held else 0.0
+        return min(self.walk.pause, until_beat) if until_beat is not None else self.walk.pause
 
     def _register(self) -> None:
         self.parent.register()
@@ -125,7 +151,23 @@ class Lane:
             self.walk.look_now()
         self._note_place()
 
+    def _beat(self) -> None:
+        """Show what runs, and interrupt what is to be cancelled."""
+        self._next_beat = self.clock() + (BEAT if self.held else IDLE_BEAT)
+        runs = {run.task.number: run for run in self.pool.running() if run.task.number in self.held}
+        shown = [_as_shown(self.held[number], run) for number, run in runs.items()]
+        wanted = self.control.beat(shown)
+        for number in runs:
+            if self.held[number].id in wanted:
+                self.pool.interrupt(number)
+
+    def _heed_pauses(self) -> None:
+        if self.clock() >= self._next_look_at_pauses:
+            self.walk.heed_pauses(self.control.paused())
+            self._next_look_at_pauses = self.clock() + PAUSES_AGE
+
     def _next(self) -> Hint | None:
+        self._heed_pauses()
         hint = self.walk.take()
         if hint is None:
             return None
@@ -154,3 +196,8 @@ class Lane:
             ear.listen()
             self.walk.look_now()  # for what was notified meanwhile
         self.walk.hear(ear.hear())
+
+
+def _as_shown(hint: Hint, run: Running) -> Run:
+    seconds = time.monotonic() - run.since
+    return Run(hint.id, hint.attempts + 1, run.pid, seconds, run.shown)

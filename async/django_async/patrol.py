@@ -95,6 +95,11 @@ class Patrol(Walk):
         self._again.clear()
         self._next_look = 0.0
 
+    def heed_pauses(self, paused: frozenset[str]) -> None:
+        if paused != self._fetch.selection.paused:
+            super().heed_pauses(paused)
+            self.look_now()
+
     @property
     def finished(self) -> bool:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from heapq import heappop, heappush
 from operator import itemgetter
 from typing import Any
@@ -90,6 +91,16 @@ class Walk:
 
     def look_now(self) -> None:
         """What could not be claimed may be free by now: a pass comes to it anyway."""
+
+    def heed_pauses(self, paused: frozenset[str]) -> None:
+        """Offer nothing of these queues. The hints at hand are read again, without them."""
+        if paused == self._fetch.selection.paused:
+            return
+        self._fetch.selection = replace(self._fetch.selection, paused=paused)
+        for hint in self.queued():
+            self._held.discard(hint.id)
+            self._again[hint.id] = self._clock()
+        self._hints = []
 
     @property
     def finished(self) -> bool:

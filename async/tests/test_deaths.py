@@ -198,6 +198,7 @@ def pass_with_a_death() -> Pass:
                     using="default",
                     walk=Walk(reads, 64, time.monotonic),
                     parent=Registration("default"),
+                    pool=pool,
                     clock=time.monotonic,
                 )
             ],

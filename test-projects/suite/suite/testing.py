@@ -85,6 +85,7 @@ def run_pass(
             using=using,
             walk=Walk(reads, conf.current().batch_size, time.monotonic),
             parent=Registration(using, workers or 1),
+            pool=pool,
             clock=time.monotonic,
             at_once=one_writer,
         )

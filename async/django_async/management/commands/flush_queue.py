@@ -76,7 +76,7 @@ class Command(BaseCommand):
                 sessions.bounded_reads(connections[alias], conf.current().timeout_grace)
             )
         pool = stack.enter_context(_pool(options, stop))
-        lanes = [_lane(alias, options) for alias in aliases]
+        lanes = [_lane(alias, pool, options) for alias in aliases]
         shown = self._reporter(lanes, options)
         stack.callback(shown.close)
         supervisor = Supervisor()
@@ -121,7 +121,7 @@ class Command(BaseCommand):
             raise CommandError(report.describe(summary.first_failure), returncode=1)
 
 
-def _lane(using: str, options: dict[str, Any]) -> Lane:
+def _lane(using: str, pool: Pool, options: dict[str, Any]) -> Lane:
     """The walk over one database, and what goes with it."""
     settings = conf.current()
     forever = options["forever"]
@@ -136,6 +136,7 @@ def _lane(using: str, options: dict[str, Any]) -> Lane:
         if forever
         else Walk(reads, settings.batch_size, time.monotonic),
         parent=Registration(using, options["workers"] or 1),
+        pool=pool,
         clock=time.monotonic,
         at_once=1 if connections[using].vendor == "sqlite" else None,
         ear=wake.Ear(using) if forever else None,
