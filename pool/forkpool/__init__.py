@@ -24,6 +24,7 @@ from forkpool.memory import explain_memory_error
 from forkpool.notes import tell_parent
 from forkpool.pool import ForkPool
 from forkpool.signals import StopSignals
+from forkpool.strays import reap_strays
 
 __all__ = [
     "Ended",
@@ -49,6 +50,7 @@ __all__ = [
     "as_completed",
     "explain_memory_error",
     "interruptible",
+    "reap_strays",
     "show",
     "soft_time_limit",
     "tell_parent",

@@ -20,6 +20,8 @@ from forkpool import (
     Task,
     TaskRaised,
     TaskTimeout,
+    interruptible,
+    show,
     soft_time_limit,
     tell_parent,
 )
@@ -197,6 +199,40 @@ def test_a_limit_of_nothing_is_refused(pool: Pool, waiting: Any, limit: str) -> 
 def test_a_task_may_tell_whoever_listens(pool: Pool, waiting: Any) -> None:
     assert waiting.run(pool, tell_parent, "a note").error is None
     assert waiting.run(pool, add, 1).value == 1
+
+
+def test_a_task_may_show_something_to_whoever_looks(pool: Pool, waiting: Any) -> None:
+    assert waiting.run(pool, show, {"done": 1}).error is None
+    assert pool.running() == []
+
+
+def show_a_large_thing() -> None:
+    show(bytes(2000))
+
+
+def test_a_large_thing_is_not_shown(pool: Pool, waiting: Any) -> None:
+    error = waiting.run(pool, show_a_large_thing).error
+    assert isinstance(error, TaskRaised)
+    assert isinstance(error.original, ValueError)
+
+
+def run_interruptibly() -> str:
+    with interruptible():
+        return "ended"
+
+
+def test_a_task_that_nobody_interrupts_runs_as_ever(pool: Pool, waiting: Any) -> None:
+    assert waiting.run(pool, run_interruptibly).value == "ended"
+
+
+def test_what_nobody_holds_is_not_interrupted(make: Make, waiting: Any) -> None:
+    pool = make()
+    assert (pool.interrupt(1), pool.running()) == (False, [])
+    with pool:
+        number = waiting.run(pool, add, 1).task.number
+        assert not pool.interrupt(number)
+        assert not pool.interrupt(number + 1)
+    assert (pool.interrupt(number), pool.running()) == (False, [])
 
 
 def test_wait_returns_at_its_timeout(pool: Pool, waiting: Any) -> None:

@@ -110,6 +110,7 @@ def test_the_exported_names() -> None:
         "as_completed",
         "explain_memory_error",
         "interruptible",
+        "reap_strays",
         "show",
         "soft_time_limit",
         "tell_parent",

@@ -449,12 +449,6 @@ def test_a_block_does_not_outlive_its_task(case: Case, gate: Any) -> None:
         assert case.end().value == "undisturbed"
 
 
-def test_a_task_that_has_ended_is_not_interrupted(case: Case) -> None:
-    number = case.waiting.run(case.pool, send_back, 1).task.number
-    assert not case.pool.interrupt(number)
-    assert not case.pool.interrupt(number + 1)
-
-
 @pytest.fixture
 def slot() -> Iterator[Slot]:
     """This process runs task 7, which gives back all that there was."""
