@@ -7,11 +7,9 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any
 
-from django.conf import settings
 from django.db import router, transaction
-from django.utils import timezone
 
-from django_async import bulk, cancelling, clock, current, payload, wake
+from django_async import bulk, cancelling, clock, current, pausing, payload, wake
 from django_async.errors import AsyncError
 from django_async.health import health
 from django_async.models import Group, Job
@@ -19,7 +17,16 @@ from django_async.retention import remove_before
 from django_async.turn import take_turn
 from django_async.utils import check_allowed, check_path, full_name
 
-__all__ = ["deschedule", "health", "remove_old_jobs", "schedule", "schedule_many"]
+__all__ = [
+    "deschedule",
+    "health",
+    "pause_queue",
+    "paused_queues",
+    "remove_old_jobs",
+    "resume_queue",
+    "schedule",
+    "schedule_many",
+]
 
 KEYWORDS = {
     "function",
@@ -32,11 +39,7 @@ KEYWORDS = {
     "queue",
 }
 
-Now = Callable[[], datetime]
-
 PRIORITIES = range(-(2**31), 2**31)
-ANY_ZONE = timedelta(days=1)
-"""More than any time zone's offset: a moment has to be one in each of them."""
 LONGEST_NAME, LONGEST_QUEUE, LONGEST_REFERENCE = 255, 100, 255
 
 
@@ -101,6 +104,7 @@ def deschedule(
     args: list[Any] | tuple[Any, ...] | None = None,
     kwargs: Mapping[str, Any] | None = None,
     *,
+    running: bool = False,
     using: str | None = None,
 ) -> int:
     """Cancel every pending job that is this very call; returns how many there were.
@@ -109,14 +113,38 @@ def deschedule(
     yet be executed. (On SQLite it waits, as every write does there.) Called inside a job it waits
     for matching jobs that are running, its own excepted: when the calling job commits, each match
     was executed before or is cancelled and will never run.
+
+    With ``running`` it waits for none, wherever it is called: those that are running (its own
+    excepted) are asked to be cancelled, as ``Job.cancel()`` does it, and counted.
     """
     using = using or router.db_for_write(Job)
     identity = payload.identity(
         check_path(full_name(function)), payload.dump_args(args), payload.dump_kwargs(kwargs)
     )
     job = current.current()
-    inside = job is not None and job.using == using
-    return cancelling.cancel(identity, using, wait=inside, but=job.id if job and inside else None)
+    own = job.id if job and job.using == using else None
+    if running:
+        return cancelling.cancel_running_too(identity, using, but=own)
+    return cancelling.cancel(identity, using, wait=own is not None, but=own)
+
+
+def pause_queue(queue: str | None = None, *, using: str | None = None) -> None:
+    """Have no job of this queue handed out any more, or of any queue, on all hosts, as the caller's
+    transaction commits; what runs goes on. It holds until ``resume_queue()`` with the same name."""
+    pausing.pause(_queue(queue), using or router.db_for_write(Job))
+
+
+def resume_queue(queue: str | None = None, *, using: str | None = None) -> bool:
+    """Undo ``pause_queue()`` with the same name, or without one; False if it was not paused so.
+
+    A pause of every queue and one of this queue are two: each has to be undone.
+    """
+    return pausing.resume(_queue(queue), using or router.db_for_write(Job))
+
+
+def paused_queues(*, using: str | None = None) -> set[str | None]:
+    """The names by which queues are paused; None stands for every queue."""
+    return {name or None for name in pausing.paused(using or router.db_for_write(Job))}
 
 
 def remove_old_jobs(remove_jobs_before_days: float = 30, resched_hours: float = 8) -> None:
@@ -144,7 +172,7 @@ def _build(
     meta: Any,
     priority: Any,
     queue: Any,
-    now: Now,
+    now: clock.Now,
 ) -> Job:
     """The job, validated and not saved."""
     name = _text(check_allowed(check_path(full_name(function))), "name", LONGEST_NAME)
@@ -153,7 +181,7 @@ def _build(
         args=payload.dump_args(args),
         kwargs=payload.dump_kwargs(kwargs),
         meta=payload.dump_meta(meta, name),
-        scheduled=_moment(run_after, now),
+        scheduled=None if run_after is None else clock.moment(run_after, now),
         priority=_priority(priority),
         queue=_text(queue, "queue", LONGEST_QUEUE),
     )
@@ -161,7 +189,9 @@ def _build(
     return job
 
 
-def _build_one(index: int, job: Mapping[str, Any], now: Now) -> tuple[Job, Group | str | None]:
+def _build_one(
+    index: int, job: Mapping[str, Any], now: clock.Now
+) -> tuple[Job, Group | str | None]:
     try:
         _check_keywords(job)
         return _from_keywords(**job, now=now)
@@ -193,7 +223,7 @@ def _from_keywords(
     group: Group | str | None = None,
     queue: Any = "default",
     *,
-    now: Now,
+    now: clock.Now,
 ) -> tuple[Job, Group | str | None]:
     job = _build(function, args, kwargs, run_after, meta, priority, queue, now)
     return job, _check_group(group)
@@ -225,26 +255,9 @@ def _joined(groups: dict[Any, Group | None], group: Group | str | None, using: s
     return groups[key]
 
 
-def _moment(run_after: Any, now: Now) -> datetime | None:
-    if run_after is None:
-        return None
-    if not isinstance(run_after, (datetime, timedelta)):
-        raise TypeError(f"run_after must be a datetime or a timedelta, not {run_after!r}.")
-    try:
-        moment = _as_stored(run_after, now)
-        _ = moment - ANY_ZONE, moment + ANY_ZONE
-    except OverflowError as error:
-        raise ValueError(f"run_after is beyond the calendar: {run_after!r}.") from error
-    return moment
-
-
-def _as_stored(run_after: datetime | timedelta, now: Now) -> datetime:
-    """As the model's field holds it."""
-    if isinstance(run_after, timedelta):
-        return clock.as_field_value(now() + run_after)
-    if settings.USE_TZ:
-        return timezone.make_aware(run_after) if timezone.is_naive(run_after) else run_after
-    return timezone.make_naive(run_after) if timezone.is_aware(run_after) else run_after
+def _queue(name: Any) -> str:
+    """As a pause has it: empty for every queue."""
+    return "" if name is None else _text(name, "queue", LONGEST_QUEUE)
 
 
 def _priority(priority: Any) -> int:

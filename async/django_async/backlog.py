@@ -56,10 +56,17 @@ def read() -> Backlog:
     return Backlog(found["timed"] + found["untimed"], found["failing"], oldest)
 
 
+def since_when(jobs: QuerySet[Job]) -> datetime | None:
+    """Since when the one of these pending jobs is due that waits longest, told from the first job
+    of each range."""
+    ranges = islice(_ranges(jobs), 2 * MOST_PRIORITIES)
+    return _earliest(*(due.values_list(column, flat=True).first() for due, column in ranges))
+
+
 def _walk(failing: int) -> Backlog:
     """Count the due jobs range by range up to EXACT, and look at the oldest of each range."""
     due, oldest = 0, None
-    for jobs, column in islice(_ranges(), 2 * MOST_PRIORITIES):
+    for jobs, column in islice(_ranges(census.pending_jobs()), 2 * MOST_PRIORITIES):
         at_most = max(1, census.EXACT - due)
         found = jobs[:at_most].aggregate(number=Count("pk"), since=Min(column))
         due = min(census.EXACT, due + found["number"])
@@ -67,9 +74,8 @@ def _walk(failing: int) -> Backlog:
     return Backlog(due, failing, oldest)
 
 
-def _ranges() -> Iterator[Range]:
+def _ranges(jobs: QuerySet[Job]) -> Iterator[Range]:
     """Two for each priority, from the highest, each asked for when its turn comes."""
-    jobs = census.pending_jobs()
     by_time = ("scheduled", "id")
     unscheduled = ("id",) if connections[jobs.db].vendor == "mysql" else by_time  # see fetch.py
     priority = _highest(jobs)

@@ -6,26 +6,34 @@ alone, who may be elsewhere: it is asked to, by a request on the noticeboard (se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
+from datetime import datetime
 
 from django.db import OperationalError, transaction
 from django.db.models import Q
 
 from django_async import clock
+from django_async.errors import JobEnded
 from django_async.locks import lock_all
-from django_async.models import Job
+from django_async.models import Cancellation, Job
+from django_async.noticeboard import noticeboard
 from django_async.pending import BY_CALL, BY_KEY
 from django_async.trouble import is_conflict
-from django_async.turn import take_turn, without_waiting
+from django_async.turn import impatient, take_turn
 
 NOT_RUNNING = Q(BY_KEY, started=None)
 """Of a row that is locked. A job without a transaction runs unlocked, and has a start."""
+
+PATIENCE = 0.1
+"""Seconds that a caller waits for SQLite's writer, who may be no job but somebody quick."""
 
 
 def cancel(identity: str, using: str, *, wait: bool, but: int | None = None) -> int:
     """Cancel the pending jobs of an identity (``but`` excepted); how many there were.
 
-    Without ``wait``, jobs whose row is locked are left alone: they are running.
+    Without ``wait``, jobs whose row is locked are left alone: they are running. So are those that
+    run without a transaction, in any case.
     """
     others = Job.objects.using(using).exclude(pk=but or 0)
     with transaction.atomic(using=using):
@@ -37,17 +45,46 @@ def cancel(identity: str, using: str, *, wait: bool, but: int | None = None) -> 
         )
 
 
+def cancel_running_too(identity: str, using: str, *, but: int | None = None) -> int:
+    """The same, but ask for what cannot be had at once, and never wait; how many both were."""
+    matches = Job.objects.using(using).exclude(pk=but or 0).filter(BY_CALL, identity=identity)
+    found = set(matches.values_list("pk", flat=True))
+    done = cancel_free(found, using, patience=PATIENCE)
+    left = {pk: added for pk, added in matches.values_list("pk", "added") if pk in found - done}
+    _ask(left, using)
+    return len(done) + len(left)
+
+
+def cancel_job(job: Job) -> bool:
+    """Cancel the job, or ask for it; whether it is cancelled. Raises JobEnded if it has ended."""
+    using = job._state.db or "default"
+    done = bool(job.pk and cancel_free({job.pk}, using, patience=PATIENCE))
+    if not done:
+        row = Job.objects.using(using).filter(pk=job.pk).first()
+        if row is None or row.executed or row.cancelled or row.discarded:
+            state = f"is {row.state}" if row else "is gone"
+            raise JobEnded(f"Job {job.pk} {state}: there is nothing to cancel.")
+        _ask({row.pk: row.added}, using)
+    job.refresh_from_db(using=using)
+    return done
+
+
 def cancel_free(
-    ids: Collection[int], using: str, wanted: Callable[[], Collection[int]] | None = None
+    ids: Collection[int],
+    using: str,
+    *,
+    wanted: Callable[[], Collection[int]] | None = None,
+    patience: float = 0.0,
 ) -> set[int]:
     """Cancel those that are pending and that nobody runs or has locked; which they were.
 
-    ``wanted`` says, once they are locked, which of them are to be cancelled at all. Never waits. On
-    SQLite that means that none is cancelled while anybody writes.
+    ``wanted`` says, once they are locked, which of them are to be cancelled at all. Waits for no
+    row's lock; on SQLite none is cancelled if somebody else writes for longer than ``patience``
+    seconds.
     """
     free: set[int] = set()
     try:
-        with without_waiting(using), transaction.atomic(using=using):
+        with impatient(using, patience), transaction.atomic(using=using):
             take_turn(using)
             for locked in lock_all(ids, using, wait=False, where=NOT_RUNNING):
                 chosen = [job for job in locked if job in wanted()] if wanted else locked
@@ -60,7 +97,17 @@ def cancel_free(
     return free
 
 
+def _ask(jobs: Mapping[int, datetime], using: str) -> None:
+    """Request that jobs be cancelled, each told from later ones by when it was added."""
+    if jobs:
+        now = clock.now(using)
+        with closing(noticeboard(using)) as board:
+            board.ask(
+                [Cancellation(job_id=pk, added=added, asked=now) for pk, added in jobs.items()]
+            )
+
+
 def _cancel_all(ids: list[int], using: str) -> int:
     """Cancel those that are still pending, now that their rows are locked."""
-    jobs = Job.objects.using(using).filter(BY_KEY, pk__in=ids)
+    jobs = Job.objects.using(using).filter(NOT_RUNNING, pk__in=ids)
     return jobs.update(cancelled=clock.DatabaseNow())

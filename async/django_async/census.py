@@ -61,9 +61,9 @@ def take() -> Census:
     return Census(**numbers, approximate=bool(large))
 
 
-def pending_jobs() -> QuerySet[Job]:
+def pending_jobs(using: str | None = None) -> QuerySet[Job]:
     """The pending jobs, by the condition that their index has on this database."""
-    jobs = Job.objects.all()
+    jobs = Job.objects.using(using) if using else Job.objects.all()
     if connections[jobs.db].vendor != "mysql":
         return jobs.pending()
     # A column that the models do not know.

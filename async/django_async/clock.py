@@ -13,6 +13,7 @@ zone's offset is added.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -22,6 +23,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import DateTimeField, Func
 from django.db.models.sql.compiler import SQLCompiler
 from django.utils import timezone
+
+Now = Callable[[], datetime]
+"""Gives the time as an aware datetime, such as utc_now() of a database."""
+
+_ANY_ZONE = timedelta(days=1)
+"""More than any time zone's offset: a moment has to be one in each of them."""
 
 _CLOCKS_DIFFER = timedelta(days=1)
 """What the clocks of this host and of the database may differ by."""
@@ -67,6 +74,21 @@ def as_field_value(moment: datetime) -> datetime:
     return timezone.make_naive(moment, timezone.get_default_timezone())
 
 
+def moment(run_after: datetime | timedelta, now: Now) -> datetime:
+    """When that is, as a model's field holds it; a naive moment is in the current time zone.
+
+    Raises TypeError for what is neither, and ValueError beyond the calendar.
+    """
+    if not isinstance(run_after, (datetime, timedelta)):
+        raise TypeError(f"run_after must be a datetime or a timedelta, not {run_after!r}.")
+    try:
+        found = _as_stored(run_after, now)
+        _ = found - _ANY_ZONE, found + _ANY_ZONE
+    except OverflowError as error:
+        raise ValueError(f"run_after is beyond the calendar: {run_after!r}.") from error
+    return found
+
+
 def statement_time(connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
     """SQL and its parameters for the time against which due-ness is judged."""
     return _sql(connection, "STATEMENT_TIMESTAMP()")
@@ -75,6 +97,14 @@ def statement_time(connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
 def stamp(connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
     """SQL and its parameters for the time at which something happens."""
     return _sql(connection, "CLOCK_TIMESTAMP()")
+
+
+def _as_stored(run_after: datetime | timedelta, now: Now) -> datetime:
+    if isinstance(run_after, timedelta):
+        return as_field_value(now() + run_after)
+    if settings.USE_TZ:
+        return timezone.make_aware(run_after) if timezone.is_naive(run_after) else run_after
+    return timezone.make_naive(run_after) if timezone.is_aware(run_after) else run_after
 
 
 def _sql(connection: BaseDatabaseWrapper, postgresql: str) -> tuple[str, list[Any]]:

@@ -5,7 +5,8 @@
     AsyncError
     ├── UnknownFunction        the path of a job leads to no callable
     ├── FunctionNotAllowed     ASYNC["ALLOWED_FUNCTIONS"] does not have it
-    ├── JobNotRunnable         Job.execute() of a job that cannot run now
+    ├── JobNotRunnable         what was asked of a job cannot be done now: it is running, say
+    │   └── JobEnded           … or ever: it has ended, or is gone
     ├── TransactionAbused      the job left its transaction unfit to commit
     │   ├── MarkedForRollback  … by set_rollback(True) or a swallowed database error
     │   ├── ConnectionClosed   … by closing its connection
@@ -37,6 +38,10 @@ class FunctionNotAllowed(AsyncError, ValueError):
 
 class JobNotRunnable(AsyncError):
     """The job cannot be executed now."""
+
+
+class JobEnded(JobNotRunnable):
+    """The job has ended."""
 
 
 class TransactionAbused(AsyncError):

@@ -10,8 +10,9 @@ from typing import Any
 from django.db.models import QuerySet
 from django.urls import NoReverseMatch, reverse
 
-from django_async import backlog, census, clock
-from django_async.models import Error, Job, JobQuerySet
+from django_async import backlog, census, clock, roster
+from django_async.errors import NoticesUnavailable
+from django_async.models import Error, Job, JobQuerySet, Pause
 from django_async.stats import (
     estimate_current_job_completion,
     estimate_rough_queue_completion,
@@ -20,15 +21,15 @@ from django_async.stats import (
 
 def health(
     estimation_fn: Callable[[], float] = estimate_rough_queue_completion,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """The state of the queue: 0.7.3's keys, and what an operator needs.
 
     The jobs of each state are counted up to 100,000, and above that the number is the database's
     estimate; ``due``, ``failing`` and the details stop there. ``approximate`` says whether anything
     is not exact. Jobs are given by id, and by their admin URL where the admin is installed.
-    ``running`` and the estimate of the current job are null: a running job is not visible from
-    outside its transaction in this version.
+    ``running`` is null if the file beside an SQLite database cannot be read.
     """
+    using = Job.objects.db
     found, errors = census.take(), census.size(Error)
     jobs = Job.objects.all()
     queue: dict[str, Any] = {
@@ -37,12 +38,13 @@ def health(
         **_pending(found.pending),
         **_ended("cancelled", jobs.cancelled(), found.cancelled),
         "discarded": found.discarded,
-        "running": None,
+        "running": _running(using),
+        "paused": _paused(using),
         "estimated-completion-current-job": estimate_current_job_completion(),
         "estimated-completion": estimation_fn(),
         "approximate": found.approximate or errors > census.EXACT,
     }
-    return {"queue": queue, "errors": {"number": errors}}
+    return {"queue": queue, "errors": {"number": errors}, "parents": _parents(using)}
 
 
 def _ended(state: str, jobs: JobQuerySet, number: int) -> dict[str, Any]:
@@ -66,6 +68,54 @@ def _pending(number: int) -> dict[str, Any]:
     }
 
 
+def _running(using: str) -> list[dict[str, Any]] | None:
+    """What runs, the oldest first; also what a parent runs no longer that has died just now."""
+    try:
+        return [_describe(entry) for entry in roster.entries(using)]
+    except NoticesUnavailable:
+        return None
+
+
+def _describe(entry: roster.Entry) -> dict[str, Any]:
+    run = entry.run
+    return {
+        **_link_to(run.job_id),
+        "host": entry.parent.host if entry.parent else None,
+        "pid": run.pid,
+        "since": run.since.isoformat(),
+        "seconds": _age(run.since),
+        "attempt": run.attempt,
+        "done": run.done,
+        "total": run.total,
+        "message": run.message,
+        "parent": _life(is_alive=entry.is_alive),
+    }
+
+
+def _parents(using: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "host": parent.host,
+            "pid": int(parent.process.split()[0]),
+            "workers": parent.workers,
+            "since": parent.began.isoformat(),
+            "seconds": _age(parent.began),
+            "parent": _life(is_alive=is_alive),
+        }
+        for parent, is_alive in roster.parents(using)
+    ]
+
+
+def _life(*, is_alive: bool) -> str:
+    return "alive" if is_alive else "dead"
+
+
+def _paused(using: str) -> list[dict[str, Any]]:
+    """By name; null stands for every queue."""
+    pauses = Pause.objects.using(using).order_by("queue", "since")
+    return [{"queue": one.queue or None, "since": one.since.isoformat()} for one in pauses]
+
+
 def _age(since: datetime | None) -> float | None:
     """Seconds from then to now, by the database's clock."""
     return round((clock.now(Job.objects.db) - since).total_seconds(), 3) if since else None
@@ -78,9 +128,11 @@ def _by_name(jobs: QuerySet[Job]) -> dict[str, dict[str, int]]:
 
 
 def _link(job: Job | None) -> dict[str, Any] | None:
-    if job is None:
-        return None
+    return _link_to(job.pk) if job else None
+
+
+def _link_to(job_id: int) -> dict[str, Any]:
     try:
-        return {"id": job.pk, "url": reverse("admin:async_job_change", args=[job.pk])}
+        return {"id": job_id, "url": reverse("admin:async_job_change", args=[job_id])}
     except NoReverseMatch:
-        return {"id": job.pk}
+        return {"id": job_id}

@@ -31,13 +31,13 @@ class Noticeboard(Protocol):
         """Strike out all that these parents said."""
 
     def ask(self, requests: Sequence[Cancellation]) -> None:
-        """Put up requests."""
+        """Put up requests, as the caller's transaction commits."""
 
     def requests(self) -> list[Cancellation]:
         """The requests, the oldest first."""
 
     def drop(self, requests: Sequence[Cancellation]) -> None:
-        """Strike out requests."""
+        """Strike out requests, as the caller's transaction commits."""
 
     def close(self) -> None:
         """Let go of what only this noticeboard uses."""

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from django.conf import settings
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.utils import timezone
 
 from django_async.errors import NoticesUnavailable
@@ -104,7 +104,7 @@ class Sidecar:
 
     def ask(self, requests: Sequence[Cancellation]) -> None:
         rows = [(one.job_id, self._plain(one.added), self._plain(one.asked)) for one in requests]
-        self._write((ASK, rows), make=True)
+        self._write_on_commit((ASK, rows), make=True)
 
     def requests(self) -> list[Cancellation]:
         found = self._read(f"SELECT {', '.join(CANCELLATION)} FROM async_cancellation ORDER BY id")
@@ -112,7 +112,8 @@ class Sidecar:
 
     def drop(self, requests: Sequence[Cancellation]) -> None:
         # With the moment: if the file was made anew since, its ids have begun anew as well.
-        self._write((DROP, [(one.pk, self._plain(one.asked)) for one in requests]))
+        rows = [(one.pk, self._plain(one.asked)) for one in requests]
+        self._write_on_commit((DROP, rows))
 
     def close(self) -> None:
         if self._connection is not None and self._file is not None:  # in memory, it is all there is
@@ -132,6 +133,15 @@ class Sidecar:
                 with _transaction(connection):
                     for sql, rows in statements:
                         connection.executemany(sql, rows)
+
+    def _write_on_commit(self, statement: Statement, *, make: bool = False) -> None:
+        """As if it were in the caller's transaction: not at all if that is rolled back."""
+
+        def write() -> None:
+            self._write(statement, make=make)
+            self.close()
+
+        transaction.on_commit(write, using=self.database.alias)
 
     def _connect(self, *, make: bool) -> sqlite3.Connection | None:
         """The connection to the file that is there now, if there is one or it is to be made."""

@@ -21,16 +21,16 @@ def take_turn(using: str) -> None:
 
 
 @contextmanager
-def without_waiting(using: str) -> Iterator[None]:
-    """Within the block, a statement fails at once if SQLite's writer is somebody else. (On the
-    other databases it changes nothing.)"""
+def impatient(using: str, seconds: float) -> Iterator[None]:
+    """Within the block, a statement fails if SQLite's writer is somebody else for longer than that.
+    (On the other databases it changes nothing.)"""
     connection = connections[using]
     if connection.vendor != "sqlite":
         yield
         return
     with connection.cursor() as cursor:
         [[usual]] = cursor.execute("PRAGMA busy_timeout")
-        cursor.execute("PRAGMA busy_timeout = 0")
+        cursor.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
         try:
             yield
         finally:

@@ -28,7 +28,7 @@ QUEUE = {
     *("remaining", "not-executed", "not-executed-details"),
     *("cancelled", "cancelled-details", "oldest-cancelled", "most-recent-cancelled"),
     *("estimated-completion-current-job", "estimated-completion"),
-    *("due", "oldest-due-age", "failing", "discarded", "running", "approximate"),
+    *("due", "oldest-due-age", "failing", "discarded", "running", "paused", "approximate"),
 }
 
 
@@ -65,10 +65,10 @@ def printed(*arguments: str) -> Any:
 
 def test_of_an_empty_queue() -> None:
     empty = health()
-    assert set(empty) == {"queue", "errors"}
+    assert set(empty) == {"queue", "errors", "parents"}
     assert set(empty["queue"]) == QUEUE
     assert empty["errors"] == {"number": 0}
-    assert {key for key, value in empty["queue"].items() if value not in (0, {}, None)} == set()
+    assert {key for key, value in empty["queue"].items() if value not in (0, {}, [], None)} == set()
     assert empty["queue"]["approximate"] is False
 
 
@@ -76,7 +76,7 @@ def test_numbers(busy: None) -> None:
     queue, errors = health()["queue"], health()["errors"]
     numbers = ("all-jobs", "executed", "remaining", "not-executed", "cancelled", "discarded")
     assert [queue[key] for key in numbers] == [12, 3, 4, 4, 4, 1]
-    assert [queue[key] for key in ("due", "failing", "running")] == [1, 2, None]
+    assert [queue[key] for key in ("due", "failing", "running")] == [1, 2, []]
     assert (queue["approximate"], errors) == (False, {"number": 3})
 
 

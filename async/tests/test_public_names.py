@@ -16,7 +16,10 @@ SCHEDULE = (
     "(function, args=None, kwargs=None, run_after=None, meta=None, priority=5,"
     " *, group=None, queue='default', using=None)"
 )
-MANAGER = ("pending", "finished", "due", "waiting", "executed", "cancelled", "discarded", "failed")
+MANAGER = (
+    *("pending", "finished", "due", "waiting", "executed", "cancelled", "discarded", "failed"),
+    *("running", "retry_failed"),
+)
 
 
 def signature(function: Callable[..., Any]) -> str:
@@ -45,7 +48,8 @@ def test_the_package() -> None:
 
 def test_the_api() -> None:
     assert set(api.__all__) == {
-        *("deschedule", "health", "remove_old_jobs", "schedule", "schedule_many")
+        *("deschedule", "health", "remove_old_jobs", "schedule", "schedule_many"),
+        *("pause_queue", "paused_queues", "resume_queue"),
     }
 
 
@@ -54,7 +58,10 @@ def test_the_api() -> None:
     [
         (api.schedule, SCHEDULE),
         (api.schedule_many, "(jobs, *, using=None)"),
-        (api.deschedule, "(function, args=None, kwargs=None, *, using=None)"),
+        (api.deschedule, "(function, args=None, kwargs=None, *, running=False, using=None)"),
+        (api.pause_queue, "(queue=None, *, using=None)"),
+        (api.resume_queue, "(queue=None, *, using=None)"),
+        (api.paused_queues, "(*, using=None)"),
         (api.remove_old_jobs, "(remove_jobs_before_days=30, resched_hours=8)"),
         (utils.full_name, "(item)"),
         (utils.object_at_end_of_path, "(path)"),
@@ -63,6 +70,9 @@ def test_the_api() -> None:
         (stats.estimate_current_job_completion, "()"),
         (stats.estimate_queue_completion, "()"),
         (models.Job.execute, "(self)"),
+        (models.Job.cancel, "(self)"),
+        (models.Job.retry, "(self)"),
+        (models.Job.reschedule, "(self, when)"),
         (models.Group.on_completion, "(self, job)"),
         (models.Group.has_completed, "(self, exclude=None)"),
         (models.Group.latest_executed_job, "(self)"),
@@ -92,7 +102,7 @@ def test_a_jobs_attributes() -> None:
         *("name", "args", "kwargs", "meta", "result", "priority", "queue", "identity"),
         *("attempts", "crashes", "stamp", "group", "group_id", "errors", "ends"),
         *("added", "scheduled", "started", "executed", "cancelled", "discarded"),
-        *("state", "execute", "save"),
+        *("state", "execute", "cancel", "retry", "reschedule", "runs", "save"),
     }
 
 
@@ -100,7 +110,7 @@ def test_a_groups_attributes() -> None:
     assert own(models.Group) == {
         *("reference", "description", "created", "final", "final_id", "open_reference", "jobs"),
         *("on_completion", "has_completed", "latest_executed_job", "check_open", "save"),
-        *("estimate_execution_duration", "latest_group_by_reference"),
+        *("check_may_reopen", "estimate_execution_duration", "latest_group_by_reference"),
     }
 
 
@@ -119,6 +129,8 @@ def test_errors() -> None:
         "UnknownFunction": "AsyncError",
         "FunctionNotAllowed": "AsyncError",
         "JobNotRunnable": "AsyncError",
+        "JobEnded": "JobNotRunnable",
+        "NoticesUnavailable": "AsyncError",
         "AttemptFailed": "AsyncError",
         "TransactionAbused": "AsyncError",
         "MarkedForRollback": "TransactionAbused",

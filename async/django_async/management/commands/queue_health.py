@@ -1,21 +1,25 @@
-"""``manage.py queue_health``: the state of the queue as JSON."""
+"""``manage.py queue_health``: the state of the queue as JSON, or whether it is well."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from django_async.api import health
+from django_async.probe import ailment
 from django_async.stats import estimate_queue_completion, estimate_rough_queue_completion
 
 ALGORITHMS = {"rough": estimate_rough_queue_completion, "precise": estimate_queue_completion}
 
 
 class Command(BaseCommand):
-    help = "Prints the state of the queue as JSON."
+    help = "Prints the state of the queue as JSON; with --probe, says whether it is well."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -25,7 +29,46 @@ class Command(BaseCommand):
             default="precise",
             help="how the time until the queue is empty is estimated (default: precise)",
         )
+        parser.add_argument(
+            "--probe",
+            action="store_true",
+            help="print nothing but what is wrong, and exit with 1 then",
+        )
+        parser.add_argument(
+            "--max-age",
+            type=_seconds,
+            metavar="SECONDS",
+            help="with --probe: how long a due job may wait",
+        )
+        parser.add_argument(
+            "--database",
+            default=DEFAULT_DB_ALIAS,
+            metavar="ALIAS",
+            help="with --probe: the queue's database",
+        )
 
     def handle(self, **options: Any) -> None:
-        state = health(ALGORITHMS[options["algorithm"]])
-        self.stdout.write(json.dumps(state, cls=DjangoJSONEncoder, indent=2))
+        if options["probe"]:
+            self._probe(options["database"], options["max_age"])
+        elif options["max_age"] is not None:
+            raise CommandError("--max-age goes with --probe.")
+        else:
+            state = health(ALGORITHMS[options["algorithm"]])
+            self.stdout.write(json.dumps(state, cls=DjangoJSONEncoder, indent=2))
+
+    def _probe(self, using: str, max_age: float | None) -> None:
+        if using not in connections:
+            known = ", ".join(connections)
+            raise CommandError(f"There is no database {using!r} in DATABASES, which has: {known}.")
+        if wrong := ailment(using, max_age):
+            raise CommandError(wrong, returncode=1)
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return number

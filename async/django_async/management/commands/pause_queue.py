@@ -1,0 +1,42 @@
+"""``manage.py pause_queue``: have no job of some queues handed out any more, on all hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from django_async.api import pause_queue, paused_queues
+
+
+class Command(BaseCommand):
+    help = "Pauses queues: what runs goes on, and nothing more of them is handed out by anybody."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("queue", nargs="*", metavar="NAME", help="the queues to pause")
+        parser.add_argument("--all", action="store_true", help="every queue, with one pause")
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, metavar="ALIAS")
+
+    def handle(self, **options: Any) -> None:
+        for name in names(options):
+            pause_queue(name, using=options["database"])
+        self.stdout.write(describe(options["database"]))
+
+
+def names(options: dict[str, Any]) -> list[str | None]:
+    """Which queues are meant; None for every queue."""
+    if options["database"] not in connections:
+        known = ", ".join(connections)
+        raise CommandError(
+            f"There is no database {options['database']!r} in DATABASES, which has: {known}."
+        )
+    if bool(options["queue"]) is options["all"]:
+        raise CommandError("Name the queues, or give --all: one of the two.")
+    return [None] if options["all"] else options["queue"]
+
+
+def describe(using: str) -> str:
+    """What is paused now."""
+    found = sorted(name or "every queue" for name in paused_queues(using=using))
+    return f"Paused: {', '.join(found)}." if found else "No queue is paused."

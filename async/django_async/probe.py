@@ -1,0 +1,45 @@
+"""Whether the queue is well: asked often, so that it costs little however many jobs there are."""
+
+from __future__ import annotations
+
+from django.db import Error as DriverError
+
+from django_async import backlog, census, clock, pausing, roster
+from django_async.errors import NoticesUnavailable
+from django_async.fetch import EVERY_QUEUE
+
+
+def ailment(using: str, max_age: float | None = None) -> str | None:
+    """What is wrong with the queue, in a line; None if it is well.
+
+    Well is a queue with a living parent, on whatever host, whose oldest due job waits for no longer
+    than ``max_age`` seconds. Jobs that run, final jobs, which may have to wait, and paused queues
+    are left out.
+    """
+    try:
+        if not any(is_alive for _, is_alive in roster.parents(using)):
+            return "No flush_queue is running."
+        age = None if max_age is None else _oldest_age(using)
+    except DriverError as error:
+        return f"The database {using!r} does not answer: {error}"
+    if age is None or max_age is None or age <= max_age:
+        return None
+    return f"The oldest due job has been waiting for {age:.0f} s, and {max_age:g} s are allowed."
+
+
+def _oldest_age(using: str) -> float | None:
+    """Seconds that the oldest job waits which somebody could run."""
+    paused = pausing.paused(using)
+    if EVERY_QUEUE in paused:
+        return None
+    jobs = census.pending_jobs(using).filter(started=None, ends=None)
+    jobs = jobs.exclude(queue__in=paused).exclude(pk__in=_running(using))
+    since = backlog.since_when(jobs)
+    return (clock.now(using) - since).total_seconds() if since else None
+
+
+def _running(using: str) -> list[int]:
+    try:
+        return [entry.run.job_id for entry in roster.entries(using)]
+    except NoticesUnavailable:
+        return []

@@ -1,0 +1,104 @@
+"""Giving jobs another time, whatever has become of them, unless they were executed."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from django_async import clock
+from django_async.errors import JobEnded, JobNotRunnable
+from django_async.groups import Group
+from django_async.locks import lock_all
+from django_async.models import Job
+from django_async.noticeboard import noticeboard
+from django_async.pending import BY_KEY
+from django_async.turn import take_turn
+
+MAY_CHANGE = Q(executed=None, started=None)
+"""Of a row that is locked. A job without a transaction runs unlocked, and has a start."""
+
+FAILED = Q(BY_KEY, attempts__gt=0) | Q(discarded__isnull=False)
+
+
+def reschedule(job: Job, when: datetime | timedelta | None = None) -> None:
+    """Have the job run then, or now; what was asked of it before, to be cancelled, holds no more.
+
+    Raises JobEnded if it was executed or is gone, JobNotRunnable if it is running, ValidationError
+    if its group would be the second open one of its reference.
+    """
+    using = job._state.db or "default"
+    now = partial(clock.utc_now, using)
+    moment = clock.DatabaseNow() if when is None else clock.moment(when, now)
+    with transaction.atomic(using=using):
+        take_turn(using)
+        if not any(lock_all([job.pk or 0], using, wait=False, where=MAY_CHANGE)):
+            raise _refusal(job, using)
+        _check_group(job, using)
+        _give_time([job.pk], moment, using)
+        _take_requests_back(job.pk, using)
+    job.refresh_from_db(using=using)
+
+
+def retry_failed(jobs: QuerySet[Job]) -> int:
+    """Have those of the jobs run now that have failed and wait, or were discarded; how many there
+    were. Those that are running are left alone, and those whose group cannot be opened again."""
+    using = jobs.db
+    with transaction.atomic(using=using):
+        take_turn(using)
+        found = jobs.filter(FAILED).values_list("pk", flat=True)
+        where = FAILED & MAY_CHANGE
+        return sum(
+            _give_time(_without_closed_groups(locked, using), clock.DatabaseNow(), using)
+            for locked in lock_all(found, using, wait=False, where=where)
+        )
+
+
+def _give_time(ids: list[int], moment: Any, using: str) -> int:
+    jobs = Job.objects.using(using).filter(pk__in=ids)
+    return jobs.update(scheduled=moment, cancelled=None, discarded=None)
+
+
+def _check_group(job: Job, using: str) -> None:
+    ended = Job.objects.using(using).exclude(BY_KEY).filter(pk=job.pk, group__isnull=False)
+    for row in ended.select_related("group"):
+        if row.group:
+            row.group.check_may_reopen(using)
+
+
+def _without_closed_groups(ids: list[int], using: str) -> list[int]:
+    ended = Job.objects.using(using).exclude(BY_KEY).filter(pk__in=ids, group__isnull=False)
+    groups = Group.objects.using(using).filter(pk__in=ended.values("group"))
+    closed = [group.pk for group in groups if not _may_reopen(group, using)]
+    left_out = set(ended.filter(group__in=closed).values_list("pk", flat=True)) if closed else ()
+    return [job for job in ids if job not in left_out]
+
+
+def _may_reopen(group: Group, using: str) -> bool:
+    try:
+        group.check_may_reopen(using)
+    except ValidationError:
+        return False
+    return True
+
+
+def _take_requests_back(job_id: int, using: str) -> None:
+    with closing(noticeboard(using)) as board:
+        board.drop([one for one in board.requests() if one.job_id == job_id])
+
+
+def _refusal(job: Job, using: str) -> JobNotRunnable:
+    """Why the row could not be had."""
+    row = Job.objects.using(using).filter(pk=job.pk).first()
+    if row is None:
+        return JobEnded(f"There is no job {job.pk} any more.")
+    if row.executed:
+        return JobEnded(f"Job {job.pk} was executed, and is never run again.")
+    return JobNotRunnable(
+        f"Job {job.pk} is running: it can be given another time when its attempt has ended."
+    )

@@ -1,0 +1,74 @@
+"""Who runs what now, for people: the parents, what they show, and which of them are dead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+
+from django.db import connections
+
+from django_async import liveness
+from django_async.models import Job, JobQuerySet, Parent, Running
+from django_async.noticeboard import noticeboard
+from django_async.parents import LOOK_AGAIN
+from django_async.pending import BY_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A job that runs, or that a dead parent said to run."""
+
+    run: Running
+    parent: Parent | None
+    """None if the parent has been struck out, and only this is left of it."""
+    is_alive: bool
+
+
+def parents(using: str) -> list[tuple[Parent, bool]]:
+    """The parents, the oldest first, and whether each lives."""
+    known = list(Parent.objects.using(using).order_by("pk"))
+    living = _living(known, using)
+    return [(parent, parent.token in living) for parent in known]
+
+
+def entries(using: str) -> list[Entry]:
+    """What the parents show, the oldest first, without what has ended since. Raises
+    NoticesUnavailable."""
+    with closing(noticeboard(using)) as board:
+        runs = board.runs()
+    if not runs:
+        return []
+    known = {parent.token: (parent, is_alive) for parent, is_alive in parents(using)}
+    pending = _pending({run.job_id for run in runs}, using)
+    return [
+        Entry(run, *known.get(run.parent_id, (None, False)))
+        for run in sorted(runs, key=lambda run: run.since)
+        if run.job_id in pending
+    ]
+
+
+def running(jobs: JobQuerySet) -> JobQuerySet:
+    """Those of the jobs that run now."""
+    ids = {entry.run.job_id for entry in entries(jobs.db) if entry.is_alive}
+    return jobs.filter(BY_KEY, pk__in=ids)
+
+
+def _pending(ids: Iterable[int], using: str) -> set[int]:
+    return set(Job.objects.using(using).filter(BY_KEY, pk__in=ids).values_list("pk", flat=True))
+
+
+def _living(known: list[Parent], using: str) -> set[str]:
+    """The tokens of those that live, at two looks: a parent that forks seems dead for a moment."""
+    connection = connections[using]
+
+    def look(some: Iterable[Parent]) -> set[str]:
+        return {one.token for one in some if liveness.is_alive(one.token, one.process, connection)}
+
+    living = look(known)
+    doubtful = [one for one in known if one.token not in living]
+    if doubtful and not liveness.is_exact(connection):
+        time.sleep(LOOK_AGAIN)
+        living |= look(doubtful)
+    return living
