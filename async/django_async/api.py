@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import router, transaction
 from django.utils import timezone
 
-from django_async import bulk, cancelling, clock, current, payload
+from django_async import bulk, cancelling, clock, current, payload, tracing
 from django_async.errors import AsyncError
 from django_async.health import health
 from django_async.models import Group, Job
@@ -149,7 +149,7 @@ def _build(
         name=name,
         args=payload.dump_args(args),
         kwargs=payload.dump_kwargs(kwargs),
-        meta=payload.dump_meta(meta, name),
+        meta=payload.dump_meta(tracing.carry(meta), name),
         scheduled=_moment(run_after, now),
         priority=_priority(priority),
         queue=_text(queue, "queue", LONGEST_QUEUE),

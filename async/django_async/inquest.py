@@ -11,13 +11,12 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from django_async import sessions, store
-from django_async.errors import AttemptFailed
+from django_async import sessions, store, witness
 from django_async.hints import Hint
 from django_async.outcomes import Failed, Failure, Lost, Undecided
 from django_async.payload import about, printable
 from django_async.store import Settlement
-from forkpool import TimeLimitExceeded, WorkerDied
+from forkpool import TimeLimitExceeded, WorkerDied, soft_time_limit
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +94,10 @@ class Inquest:
         while self._deaths:
             hint, death, seconds = self._deaths[-1]
             sessions.end_all(death.note)
-            label = store.label(hint, self.using)
-            self._undecided[hint.id] = Undecided(hint, label, seconds, _failure_of(death))
+            label, name, queue = store.describe(hint, self.using)
+            self._undecided[hint.id] = Undecided(
+                hint, label, seconds, _failure_of(death), name=name, queue=queue
+            )
             self._deaths.pop()
 
     def _settle(self, outcome: Undecided) -> Failed | Lost | None:
@@ -106,13 +107,10 @@ class Inquest:
         del self._undecided[outcome.hint.id]
         if settlement is Settlement.EXECUTED:
             return _survived(outcome)
-        _log_failure(outcome)
-        given_up = settlement is Settlement.DISCARDED
-        return Failed(outcome.hint, outcome.label, outcome.seconds, outcome.failure, given_up)
-
-
-def _about(outcome: Undecided) -> dict[str, object]:
-    return about(outcome.hint.id, outcome.label.partition("(")[0])
+        failed = _failed(outcome, discarded=settlement is Settlement.DISCARDED)
+        with soft_time_limit(PATIENCE):  # receivers of signals are the application's code
+            witness.tell(failed, self.using)
+        return failed
 
 
 def _failure_of(death: WorkerDied) -> Failure:
@@ -127,17 +125,19 @@ def _survived(outcome: Undecided) -> Lost:
         "Job %s was executed before this: %s",
         outcome.hint.id,
         printable(outcome.failure.exception),
-        extra=_about(outcome),
+        extra=about(outcome.hint.id, outcome.name),
     )
     return Lost(outcome.hint, taken=True)
 
 
-def _log_failure(outcome: Undecided) -> None:
-    logger.error(
-        "Job %s failed: %s: %s",
-        outcome.hint.id,
+def _failed(outcome: Undecided, *, discarded: bool) -> Failed:
+    return Failed(
+        outcome.hint,
         outcome.label,
-        printable(outcome.failure.exception),
-        exc_info=AttemptFailed(outcome.failure.exception),
-        extra=_about(outcome),
+        outcome.seconds,
+        outcome.failure,
+        discarded,
+        name=outcome.name,
+        queue=outcome.queue,
+        waited=outcome.waited,
     )

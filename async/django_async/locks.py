@@ -21,7 +21,10 @@ from django_async import clock, conf, policy
 from django_async.hints import Hint
 from django_async.models import Job
 
-COLUMNS = "name, args, kwargs, meta, priority, attempts, crashes, stamp"
+COLUMNS = (
+    "name, args, kwargs, meta, priority, attempts, crashes, stamp, queue,"
+    " COALESCE(scheduled, added)"
+)
 LOCK = {
     "postgresql": "FOR NO KEY UPDATE SKIP LOCKED",
     "mysql": "FOR UPDATE SKIP LOCKED",
@@ -50,7 +53,15 @@ class Claimed:
     attempts: int
     crashes: int
     stamp: str | None
+    queue: str
+    due: Any
+    """Since when: its time, or when it was added."""
     started: Any
+
+    @property
+    def waited(self) -> float | None:
+        """Seconds from when it was due to its start."""
+        return clock.seconds_between(self.due, self.started)
 
 
 def lock(

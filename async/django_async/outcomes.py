@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from django_async.hints import Hint
 from forkpool import explain_memory_error
@@ -68,21 +68,33 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Executed:
-    """Its effects, its result and its mark are committed."""
+class Attempted:
+    """An attempt that was made. Those who watch the queue want to know of what and how long."""
 
     hint: Hint
     label: str
     seconds: float
+    name: str | None = field(default=None, kw_only=True)
+    queue: str | None = field(default=None, kw_only=True)
+    waited: float | None = field(default=None, kw_only=True)
+    """Seconds from when the job was due to its start; None where that is not known, as of an
+    attempt whose worker has died."""
+
+    @property
+    def attempt(self) -> int:
+        """1 for the job's first one."""
+        return self.hint.attempts + 1
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Executed(Attempted):
+    """Its effects, its result and its mark are committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Attempted):
     """Nothing of it was kept but its error."""
 
-    hint: Hint
-    label: str
-    seconds: float
     failure: Failure
     discarded: bool
 
@@ -120,17 +132,24 @@ class Away:
 
 
 @dataclass(frozen=True, slots=True)
-class Undecided:
+class Undecided(Attempted):
     """It failed and its row's lock is gone: the failure is still to be recorded, by whoever can
     take that lock again and finds the job unexecuted."""
 
-    hint: Hint
-    label: str
-    seconds: float
     failure: Failure
 
 
 Outcome = Executed | Failed | Lost | Busy | Conflict | Away | Undecided
+
+
+def word(outcome: Executed | Failed) -> str:
+    """How it ended, in one word: as logs, metrics and spans say it."""
+    match outcome:
+        case Failed(discarded=True):
+            return "discarded"
+        case Failed():
+            return "failed"
+    return "executed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,6 @@ from django.db import connections, transaction
 
 from django_async import current, hooks, parents, payload, policy, stamps, store, trouble
 from django_async.errors import (
-    AttemptFailed,
     ConnectionClosed,
     JobNotRunnable,
     JobRowGone,
@@ -62,6 +61,7 @@ from django_async.outcomes import (
 )
 from django_async.store import Settlement
 from django_async.utils import object_at_end_of_path
+from django_async.witness import Witness
 from forkpool import soft_time_limit
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ def run_job(hint: Hint, using: str, token: str | None = None) -> Outcome:
     for may_retry in [True] * RETRIES + [False]:
         attempt = Attempt(hint, using, store.claim, token, may_retry=may_retry)
         outcome = attempt.run()
+        attempt.witness.ended(outcome, attempt.error)
         if not isinstance(outcome, Conflict):
             break
     if attempt.is_suspect and isinstance(outcome, Lost | Busy | Away):
@@ -95,6 +96,7 @@ def execute_now(job: Job) -> Any:
     hint = Hint(job.pk, job.attempts, job.priority, job.scheduled, job.group_id)
     attempt = Attempt(hint, using, store.claim_now)
     outcome = attempt.run()
+    attempt.witness.ended(outcome, attempt.error)
     job.refresh_from_db(using=using)
     if isinstance(outcome, Executed):
         return attempt.result
@@ -150,6 +152,7 @@ class Attempt:
         self.result: Any = None
         self.error: BaseException | None = None
         self.last_session: Any = None
+        self.witness = Witness(using)
         self.began = time.monotonic()
 
     def run(self) -> Outcome:
@@ -202,7 +205,7 @@ class Attempt:
         # Beyond the savepoint nothing can be undone alone: a failure undoes the transaction.
         if not store.mark_executed(self.claimed, result, self.using):
             raise JobRowGone
-        return Executed(self.hint, self._label(), self._seconds())
+        return Executed(self.hint, self._label(), self._seconds(), **self._told())
 
     def _give_back(self) -> Outcome:
         taken = store.was_executed(self.hint, self.using)
@@ -240,7 +243,9 @@ class Attempt:
         function = object_at_end_of_path(claimed.name)
         args, kwargs = json.loads(claimed.args), json.loads(claimed.kwargs)
         limit = soft_time_limit(policy.timeout(claimed.meta))
-        with current.running(claimed.id, self.using), only_here(), limit:
+        seen = self.witness.running(claimed)
+        with current.running(claimed.id, self.using), only_here(), seen, limit:
+            self.witness.started(claimed)
             return function(*args, **kwargs)
 
     def _check_transaction(self) -> None:
@@ -298,7 +303,7 @@ class Attempt:
             )
             settlement = Settlement.UNDECIDED
         if settlement is Settlement.UNDECIDED:
-            return Undecided(self.hint, self._label(), self._seconds(), failure)
+            return Undecided(self.hint, self._label(), self._seconds(), failure, **self._told())
         if settlement is Settlement.EXECUTED:
             return Lost(self.hint, taken=True)
         return self._failed(failure, settlement is Settlement.DISCARDED)
@@ -326,16 +331,12 @@ class Attempt:
             self.connection.close()
 
     def _failed(self, failure: Failure, discarded: bool) -> Outcome:
-        label = self._label()
-        logger.error(
-            "Job %s failed: %s: %s",
-            self.hint.id,
-            label,
-            payload.printable(failure.exception),
-            exc_info=self.error or AttemptFailed(failure.exception),
-            extra=self._about(),
-        )
-        return Failed(self.hint, label, self._seconds(), failure, discarded)
+        return Failed(self.hint, self._label(), self._seconds(), failure, discarded, **self._told())
+
+    def _told(self) -> dict[str, Any]:
+        """What those who watch want to know of the job."""
+        job = self.claimed
+        return {"name": job.name, "queue": job.queue, "waited": job.waited} if job else {}
 
     def _label(self) -> str:
         """The call, on one line."""

@@ -131,11 +131,11 @@ def was_executed(hint: Hint, using: str) -> bool:
     return ends.first() is not None
 
 
-def label(hint: Hint, using: str) -> str:
-    """The job's call on one line, for a job whose worker can no longer say it."""
+def describe(hint: Hint, using: str) -> tuple[str, str | None, str | None]:
+    """The job's call on one line, its name and its queue, where its worker can no longer say it."""
     jobs = Job.objects.using(using).filter(pk=hint.id)
-    row = jobs.values_list("name", "args", "kwargs").first()
-    return payload.label(*row) if row else f"job {hint.id}"
+    row = jobs.values_list("name", "args", "kwargs", "queue").first()
+    return (payload.label(*row[:3]), row[0], row[3]) if row else (f"job {hint.id}", None, None)
 
 
 def _underlock(hint: Hint, using: str, write: Callable[[Claimed], Settlement]) -> Settlement:

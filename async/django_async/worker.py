@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from django_async import sessions
+from django_async import sessions, signals, tracing
 from django_async.forking import begin_worker
 from django_async.hints import Hint
 from django_async.outcomes import Outcome
@@ -17,6 +17,8 @@ def begin() -> None:
     sessions.unbind_reads()
     begin_worker()
     _workplace()
+    tracing.flush_at_exit()
+    signals.tell_worker_started()
 
 
 def attempt(hint: Hint, using: str, token: str) -> Outcome:

@@ -10,7 +10,7 @@ import pytest
 
 import django_async
 import forkpool
-from django_async import api, errors, helpers, models, stats, utils
+from django_async import api, errors, helpers, models, signals, stats, utils
 
 SCHEDULE = (
     "(function, args=None, kwargs=None, run_after=None, meta=None, priority=5,"
@@ -127,6 +127,12 @@ def test_errors() -> None:
         "JobRowGone": "TransactionAbused",
         "QueueStopped": "AsyncError",
         "StopNow": "BaseException",
+    }
+
+
+def test_signals() -> None:
+    assert set(signals.__all__) == {
+        *("worker_started", "job_started", "job_executed", "job_failed", "job_discarded")
     }
 
 
