@@ -61,9 +61,10 @@ def take() -> Census:
     return Census(**numbers, approximate=bool(large))
 
 
-def pending_jobs() -> QuerySet[Job]:
-    """The pending jobs, by the condition that their index has on this database."""
-    jobs = Job.objects.all()
+def pending_jobs(using: str | None = None) -> QuerySet[Job]:
+    """The pending jobs, by the condition that their index has on this database: the one that is
+    named, or the routers' choice."""
+    jobs = Job.objects.using(using).all()
     if connections[jobs.db].vendor != "mysql":
         return jobs.pending()
     # A column that the models do not know.

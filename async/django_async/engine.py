@@ -23,6 +23,7 @@ from django_async.access import Access
 from django_async.errors import QueueStopped, StopNow
 from django_async.hints import Hint
 from django_async.inquest import AGAIN, PATIENCE, Inquest
+from django_async.metrics import Metrics, NoMetrics
 from django_async.outcomes import (
     Away,
     Busy,
@@ -96,6 +97,7 @@ class Engine:
     report: Reporter
     attempt: Attempt = run_job
     options: Options = field(default_factory=Options)
+    metrics: Metrics = field(default_factory=NoMetrics)
     summary: Summary = field(default_factory=Summary)
     _held: dict[int, Hint] = field(default_factory=dict)
     _since: dict[int, float] = field(default_factory=dict)
@@ -118,6 +120,8 @@ class Engine:
         self.access.use(self._register)
         while not self._is_over():
             self._hand_out()
+            self._tell_busy(len(self._held))
+            self.metrics.tick()
             if self.parent.is_hidden:
                 self.access.use(self.parent.show_life)
             for ended in self.pool.wait(self._pause()):
@@ -125,6 +129,7 @@ class Engine:
             if self.inquest:
                 self.access.use(self._hold_inquest)
             self._heed_operator()
+        self._tell_busy(0)
         self.inquest.abandon()
         self.access.use(self.parent.withdraw)
         self.summary.skipped += self.walk.skipped
@@ -188,6 +193,7 @@ class Engine:
     def _submit(self, hint: Hint) -> bool:
         timeout = policy.timeout(hint.meta)
         limit = None if timeout is None else timeout + conf.current().timeout_grace
+        self._tell_busy(len(self._held) + 1)  # before a job runs in this process
         try:
             task = self.pool.submit(
                 self.attempt, hint, self.using, self.parent.token, time_limit=limit
@@ -199,6 +205,9 @@ class Engine:
             self._suspect = task.number
         self.report.handed_out(task.number, hint)
         return True
+
+    def _tell_busy(self, busy: int) -> None:
+        self.metrics.set_busy(busy, self.parent.workers)
 
     def _pause(self) -> float | None:
         """How long there is nothing to do but to wait for the workers."""
@@ -233,6 +242,7 @@ class Engine:
                 self.summary.executed += 1
                 self.walk.ended(hint)
                 self.report.ended(outcome)
+                self.metrics.ended(outcome)
             case Failed():
                 self._note_failure(outcome)
             case Lost(hint, taken):
@@ -253,6 +263,7 @@ class Engine:
         else:
             self.walk.failed(outcome.hint)
         self.report.ended(outcome)
+        self.metrics.ended(outcome)
         if not self.options.keep_going:
             self._halt()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from django_async import sessions, signals, tracing
+from django_async import exporter, sessions, signals, tracing
 from django_async.forking import begin_worker
 from django_async.hints import Hint
 from django_async.outcomes import Outcome
@@ -14,6 +14,7 @@ from django_async.workplace import Workplace
 
 def begin() -> None:
     """In the child, before its first job."""
+    exporter.let_go()
     sessions.unbind_reads()
     begin_worker()
     _workplace()

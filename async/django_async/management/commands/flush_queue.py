@@ -12,8 +12,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from django_async import conf, errors, fetch, report, runner, sessions, worker
+from django_async import conf, errors, fetch, metrics, report, runner, sessions, worker
 from django_async.engine import Engine, Options, Summary
+from django_async.exporter import Address
 from django_async.forking import close_connections
 from django_async.parents import Registration
 from django_async.walk import Walk
@@ -73,6 +74,12 @@ class Command(BaseCommand):
             metavar="SIZE",
             help="fail a job with a MemoryError if its process would need more address space",
         )
+        add(
+            "--metrics",
+            type=_address,
+            metavar="[HOST:]PORT",
+            help="show metrics to Prometheus there; without a host, to this host alone",
+        )
 
     def handle(self, **options: Any) -> None:
         using = self._database(options["database"])
@@ -94,6 +101,7 @@ class Command(BaseCommand):
     def _run(
         self, stack: ExitStack, stop: StopSignals, using: str, options: dict[str, Any]
     ) -> Summary:
+        counted = self._metrics(stack, using, options)
         if options["workers"]:
             stack.enter_context(
                 sessions.bounded_reads(connections[using], conf.current().timeout_grace)
@@ -116,6 +124,7 @@ class Command(BaseCommand):
             report=shown,
             attempt=worker.attempt if options["workers"] else runner.run_job,
             options=Options(options["jobs"], options["keep_going"], one_writer),
+            metrics=counted,
         )
         try:
             return self._engine.run()
@@ -129,6 +138,23 @@ class Command(BaseCommand):
         engine = self._engine
         if engine is None or isinstance(engine.pool, InlinePool) or engine.access.busy:
             raise errors.StopNow
+
+    def _metrics(self, stack: ExitStack, using: str, options: dict[str, Any]) -> metrics.Metrics:
+        """Before anything else: a port that is taken is to be known at the start."""
+        address: Address | None = options["metrics"]
+        if address is None:
+            return metrics.NoMetrics()
+        try:
+            shown = metrics.Prometheus(address, [using])
+        except OSError as error:
+            raise CommandError(f"--metrics {address}: {error.strerror or error}.") from error
+        except PoolError as error:
+            raise CommandError(f"--metrics needs a process of its own: {error}") from error
+        stack.callback(shown.close)
+        if options["verbosity"] >= 1:
+            self.stdout.write(f"Metrics are at http://{shown.address}/metrics")
+            self.stdout.flush()
+        return shown
 
     def _reporter(self, reads: fetch.Fetch, verbosity: int) -> report.Bar | report.Lines:
         if self.stderr.isatty() and verbosity == 1:
@@ -208,6 +234,13 @@ def read_size(text: str) -> int:
             f"{text!r} is not a size such as 200M or 1G (units: K, M, G; without one, bytes)"
         )
     return int(number) * _UNITS[unit]
+
+
+def _address(text: str) -> Address:
+    try:
+        return metrics.read_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _positive(text: str) -> int:
