@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from django_async import sessions, store
 from django_async.errors import AttemptFailed
 from django_async.hints import Hint
-from django_async.outcomes import Failed, Failure, Lost, Undecided
+from django_async.outcomes import Cancelled, Failed, Failure, Lost, Undecided
 from django_async.payload import about, printable
+from django_async.seam import WorkerInterrupted
 from django_async.store import Settlement
 from forkpool import TimeLimitExceeded, WorkerDied
 
@@ -52,9 +53,10 @@ class Inquest:
         self._deaths.append((hint, death, seconds))
         self._next = 0.0
 
-    def look(self) -> Iterator[Failed | Lost]:
-        """What can be told by now: attempts that failed and are recorded, and attempts that were
-        executed all the same. One by one, for the database may go away in between."""
+    def look(self) -> Iterator[Failed | Cancelled | Lost]:
+        """What can be told by now: attempts that failed or were cancelled and are recorded, and
+        attempts that were executed all the same. One by one, for the database may go away in
+        between."""
         if self.clock() < self._next:
             return
         self._open_deaths()
@@ -99,13 +101,16 @@ class Inquest:
             self._undecided[hint.id] = Undecided(hint, label, seconds, _failure_of(death))
             self._deaths.pop()
 
-    def _settle(self, outcome: Undecided) -> Failed | Lost | None:
+    def _settle(self, outcome: Undecided) -> Failed | Cancelled | Lost | None:
         settlement = store.settle(outcome.hint, outcome.failure, self.using)
         if settlement is Settlement.UNDECIDED:
             return None
         del self._undecided[outcome.hint.id]
         if settlement is Settlement.EXECUTED:
             return _survived(outcome)
+        if outcome.failure.cancels:
+            _log_cancellation(outcome)
+            return Cancelled(outcome.hint, outcome.label, outcome.seconds)
         _log_failure(outcome)
         given_up = settlement is Settlement.DISCARDED
         return Failed(outcome.hint, outcome.label, outcome.seconds, outcome.failure, given_up)
@@ -116,6 +121,8 @@ def _about(outcome: Undecided) -> dict[str, object]:
 
 
 def _failure_of(death: WorkerDied) -> Failure:
+    if isinstance(death, WorkerInterrupted):
+        return Failure.of_interruption(str(death))
     if isinstance(death, TimeLimitExceeded):
         return Failure.of_timeout(str(death))
     return Failure.of_death(str(death))
@@ -130,6 +137,15 @@ def _survived(outcome: Undecided) -> Lost:
         extra=_about(outcome),
     )
     return Lost(outcome.hint, taken=True)
+
+
+def _log_cancellation(outcome: Undecided) -> None:
+    logger.warning(
+        "Job %s was cancelled while it ran: %s",
+        outcome.hint.id,
+        outcome.label,
+        extra=_about(outcome),
+    )
 
 
 def _log_failure(outcome: Undecided) -> None:

@@ -21,7 +21,7 @@ from django_async import clock, conf, policy
 from django_async.hints import Hint
 from django_async.models import Job
 
-COLUMNS = "name, args, kwargs, meta, priority, attempts, crashes, stamp"
+COLUMNS = "name, args, kwargs, meta, queue, priority, attempts, crashes, stamp"
 LOCK = {
     "postgresql": "FOR NO KEY UPDATE SKIP LOCKED",
     "mysql": "FOR UPDATE SKIP LOCKED",
@@ -46,6 +46,7 @@ class Claimed:
     args: str
     kwargs: str
     meta: str
+    queue: str
     priority: int
     attempts: int
     crashes: int
