@@ -111,7 +111,7 @@ def deschedule(
     identity = payload.identity(
         check_path(full_name(function)), payload.dump_args(args), payload.dump_kwargs(kwargs)
     )
-    job = current.current()
+    job = current.current_job()
     inside = job is not None and job.using == using
     return cancelling.cancel(identity, using, wait=inside, but=job.id if job and inside else None)
 
@@ -121,7 +121,7 @@ def remove_old_jobs(remove_jobs_before_days: float = 30, resched_hours: float = 
 
     Jobs without a group go one by one; a group goes with its jobs when all of them are that old.
     """
-    job = current.current()
+    job = current.current_job()
     using = job.using if job else router.db_for_write(Job)
     age = timedelta(days=remove_jobs_before_days)
     remove_before(clock.as_field_value(clock.utc_now(using) - age), using)

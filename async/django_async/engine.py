@@ -27,6 +27,7 @@ from django_async.metrics import Metrics, NoMetrics
 from django_async.outcomes import (
     Away,
     Busy,
+    Cancelled,
     Executed,
     Failed,
     Lost,
@@ -48,7 +49,7 @@ class Reporter(Protocol):
     def handed_out(self, number: int, hint: Hint) -> None:
         """The job got this place in the sequence of hand-outs."""
 
-    def ended(self, outcome: Executed | Failed) -> None:
+    def ended(self, outcome: Executed | Failed | Cancelled) -> None:
         """An attempt ended."""
 
 
@@ -67,6 +68,7 @@ class Summary:
 
     executed: int = 0
     failed: int = 0
+    cancelled: int = 0
     skipped: int = 0
     first_failure: Failed | None = None
     seconds: float = 0.0
@@ -176,7 +178,7 @@ class Engine:
 
     @property
     def _limit_reached(self) -> bool:
-        attempted = self.summary.executed + self.summary.failed
+        attempted = self.summary.executed + self.summary.failed + self.summary.cancelled
         open_ends = len(self._held) + len(self.inquest)
         return self.options.limit is not None and attempted + open_ends >= self.options.limit
 
@@ -245,6 +247,11 @@ class Engine:
                 self.metrics.ended(outcome)
             case Failed():
                 self._note_failure(outcome)
+            case Cancelled(hint):
+                self.summary.cancelled += 1
+                self.walk.ended(hint)
+                self.report.ended(outcome)
+                self.metrics.ended(outcome)
             case Lost(hint, taken):
                 self.walk.lost(hint, taken=taken)
             case Busy(hint):
@@ -279,10 +286,10 @@ class Engine:
     def _hold_inquest(self) -> None:
         """Learn what has become of attempts that ended without anybody to say so."""
         for end in self.inquest.look():
-            if isinstance(end, Failed):
-                self._note_failure(end)
-            else:
+            if isinstance(end, Lost):
                 self.walk.ended(end.hint)
+            else:
+                self._act_on(end)
 
     def _heed_operator(self) -> None:
         self.stop.drain()

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from django_async import sessions, store, witness
 from django_async.hints import Hint
-from django_async.outcomes import Failed, Failure, Lost, Undecided
+from django_async.outcomes import Cancelled, Failed, Failure, Lost, Undecided, unsuccessful
 from django_async.payload import about, printable
+from django_async.seam import WorkerInterrupted
 from django_async.store import Settlement
 from forkpool import TimeLimitExceeded, WorkerDied, soft_time_limit
 
@@ -51,9 +52,10 @@ class Inquest:
         self._deaths.append((hint, death, seconds))
         self._next = 0.0
 
-    def look(self) -> Iterator[Failed | Lost]:
-        """What can be told by now: attempts that failed and are recorded, and attempts that were
-        executed all the same. One by one, for the database may go away in between."""
+    def look(self) -> Iterator[Failed | Cancelled | Lost]:
+        """What can be told by now: attempts that failed or were cancelled and are recorded, and
+        attempts that were executed all the same. One by one, for the database may go away in
+        between."""
         if self.clock() < self._next:
             return
         self._open_deaths()
@@ -100,20 +102,22 @@ class Inquest:
             )
             self._deaths.pop()
 
-    def _settle(self, outcome: Undecided) -> Failed | Lost | None:
+    def _settle(self, outcome: Undecided) -> Failed | Cancelled | Lost | None:
         settlement = store.settle(outcome.hint, outcome.failure, self.using)
         if settlement is Settlement.UNDECIDED:
             return None
         del self._undecided[outcome.hint.id]
         if settlement is Settlement.EXECUTED:
             return _survived(outcome)
-        failed = _failed(outcome, discarded=settlement is Settlement.DISCARDED)
+        end = unsuccessful(outcome, outcome.failure, discarded=settlement is Settlement.DISCARDED)
         with soft_time_limit(PATIENCE):  # receivers of signals are the application's code
-            witness.tell(failed, self.using)
-        return failed
+            witness.tell(end, self.using)
+        return end
 
 
 def _failure_of(death: WorkerDied) -> Failure:
+    if isinstance(death, WorkerInterrupted):
+        return Failure.of_interruption(str(death))
     if isinstance(death, TimeLimitExceeded):
         return Failure.of_timeout(str(death))
     return Failure.of_death(str(death))
@@ -128,16 +132,3 @@ def _survived(outcome: Undecided) -> Lost:
         extra=about(outcome.hint.id, outcome.name),
     )
     return Lost(outcome.hint, taken=True)
-
-
-def _failed(outcome: Undecided, *, discarded: bool) -> Failed:
-    return Failed(
-        outcome.hint,
-        outcome.label,
-        outcome.seconds,
-        outcome.failure,
-        discarded,
-        name=outcome.name,
-        queue=outcome.queue,
-        waited=outcome.waited,
-    )

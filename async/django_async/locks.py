@@ -22,7 +22,7 @@ from django_async.hints import Hint
 from django_async.models import Job
 
 COLUMNS = (
-    "name, args, kwargs, meta, priority, attempts, crashes, stamp, queue,"
+    "name, args, kwargs, meta, queue, priority, attempts, crashes, stamp,"
     " COALESCE(scheduled, added)"
 )
 LOCK = {
@@ -49,11 +49,11 @@ class Claimed:
     args: str
     kwargs: str
     meta: str
+    queue: str
     priority: int
     attempts: int
     crashes: int
     stamp: str | None
-    queue: str
     due: Any
     """Since when: its time, or when it was added."""
     started: Any

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from django_async.exporter import Address, Exporter
 from django_async.figures import Figures
-from django_async.outcomes import Executed, Failed, word
+from django_async.outcomes import End, word
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at the exporter's process."""
@@ -18,7 +18,7 @@ LOOK_AGAIN = 1.0
 class Metrics(Protocol):
     """What the engine tells. None of it waits, or fails."""
 
-    def ended(self, outcome: Executed | Failed) -> None:
+    def ended(self, outcome: End) -> None:
         """An attempt ended."""
 
     def set_busy(self, busy: int, total: int) -> None:
@@ -31,7 +31,7 @@ class Metrics(Protocol):
 class NoMetrics:
     """Nobody asked for any."""
 
-    def ended(self, outcome: Executed | Failed) -> None:
+    def ended(self, outcome: End) -> None:
         """Nobody counts."""
 
     def set_busy(self, busy: int, total: int) -> None:
@@ -62,7 +62,7 @@ class Prometheus:
     def address(self) -> Address:
         return self._exporter.address
 
-    def ended(self, outcome: Executed | Failed) -> None:
+    def ended(self, outcome: End) -> None:
         self._figures.add(outcome.queue or "", word(outcome), outcome.waited, outcome.seconds)
 
     def set_busy(self, busy: int, total: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from django_async.hints import Hint
+from django_async.seam import TaskInterrupted
 from forkpool import explain_memory_error
 
 LONGEST_TEXT = 100_000
@@ -33,13 +34,18 @@ class Failure:
     """Whether the worker died: the first time, the job is due again at once."""
     all_died: bool = False
     """Whether its parent and siblings died with it: the job goes on being run alone."""
+    cancels: bool = False
+    """Whether somebody asked for its end: the job is cancelled, and not tried again."""
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """From an exception; a traceback shows lines of code, never the values of variables."""
         explain_memory_error(error)
         lines = traceback.format_exception(type(error), error, error.__traceback__)
-        return cls(storable(_repr(error)), storable("".join(lines)))
+        trace = storable("".join(lines))
+        if interrupted := _interruption(error):
+            return cls(f"Cancelled({str(interrupted)!r})", trace, cancels=True)
+        return cls(storable(_repr(error)), trace)
 
     @classmethod
     def of_death(cls, description: str) -> Failure:
@@ -54,6 +60,16 @@ class Failure:
         return cls(
             f"TimeLimitExceeded({description!r})",
             "The process was killed: there is no traceback.\n",
+        )
+
+    @classmethod
+    def of_interruption(cls, description: str) -> Failure:
+        """From the end of a worker that had to be killed, since its job was to be cancelled and did
+        not heed that."""
+        return cls(
+            f"Cancelled({description!r})",
+            "The process was killed: there is no traceback.\n",
+            cancels=True,
         )
 
     @classmethod
@@ -100,6 +116,11 @@ class Failed(Attempted):
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled(Attempted):
+    """Somebody asked for its end: nothing of it was kept but its error, and it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """The hint could not be claimed."""
 
@@ -139,17 +160,30 @@ class Undecided(Attempted):
     failure: Failure
 
 
-Outcome = Executed | Failed | Lost | Busy | Conflict | Away | Undecided
+Outcome = Executed | Failed | Cancelled | Lost | Busy | Conflict | Away | Undecided
 
 
-def word(outcome: Executed | Failed) -> str:
+End = Executed | Failed | Cancelled
+"""Of an attempt that counts as one."""
+
+
+def word(outcome: End) -> str:
     """How it ended, in one word: as logs, metrics and spans say it."""
     match outcome:
-        case Failed(discarded=True):
-            return "discarded"
-        case Failed():
-            return "failed"
-    return "executed"
+        case Executed():
+            return "executed"
+        case Cancelled():
+            return "cancelled"
+    return "discarded" if outcome.discarded else "failed"
+
+
+def unsuccessful(attempted: Attempted, failure: Failure, *, discarded: bool) -> Failed | Cancelled:
+    """The end of an attempt that did not succeed, now that it is recorded."""
+    what = (attempted.hint, attempted.label, attempted.seconds)
+    more = {field: getattr(attempted, field) for field in ("name", "queue", "waited")}
+    if failure.cancels:
+        return Cancelled(*what, **more)
+    return Failed(*what, failure, discarded, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +241,13 @@ def storable(text: str) -> str:
     text = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
     cut = len(text) - LONGEST_TEXT
     return text if cut <= 0 else f"{text[:LONGEST_TEXT]}\n… and {cut} more characters"
+
+
+def _interruption(error: BaseException | None) -> TaskInterrupted | None:
+    """The interruption that the error is, or that it came of: a statement that was cut off, say."""
+    while error is not None and not isinstance(error, TaskInterrupted):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _repr(error: BaseException) -> str:

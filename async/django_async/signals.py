@@ -7,7 +7,8 @@
       job_started                             in the job's transaction, before its function
       the job
     mark or failure, COMMIT, commit hooks
-    job_executed | job_failed | job_discarded after it, outside of any transaction
+    job_executed | job_failed | job_discarded
+      | job_cancelled                         after it, outside of any transaction
 
 A receiver that raises is logged, and harms neither the job nor other receivers. Those after the
 commit are at most once: a worker that dies before them sends nothing. The end of an attempt whose
@@ -24,14 +25,22 @@ from django.dispatch import Signal
 
 from django_async.errors import StopNow
 from django_async.hooks import end_what_they_began
-from django_async.outcomes import Executed, Failed
+from django_async.outcomes import Cancelled, End, Executed
 from django_async.payload import about
+from django_async.seam import TaskInterrupted
 from forkpool import TaskTimeout
 
 if TYPE_CHECKING:
     from django_async.locks import Claimed
 
-__all__ = ["job_discarded", "job_executed", "job_failed", "job_started", "worker_started"]
+__all__ = [
+    "job_cancelled",
+    "job_discarded",
+    "job_executed",
+    "job_failed",
+    "job_started",
+    "worker_started",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +61,9 @@ again."""
 
 job_discarded = Signal(use_caching=True)
 """As job_failed; the job will not be tried again. One of the two is sent, not both."""
+
+job_cancelled = Signal(use_caching=True)
+"""With what job_executed has. The job was cancelled while it ran; one that did not sends none."""
 
 
 def tell_worker_started() -> None:
@@ -77,13 +89,13 @@ def tell_started(claimed: Claimed, using: str) -> None:
             )
             if any(isinstance(answer, Exception) for _, answer in answers):
                 transaction.set_rollback(True, using=using)
-    except (StopNow, TaskTimeout):  # meant for the job
+    except (StopNow, TaskTimeout, TaskInterrupted):  # meant for the job
         raise
     except BaseException:
         logger.exception(NOT_RECEIVED, claimed.id, extra=about(claimed.id, claimed.name))
 
 
-def tell_end(outcome: Executed | Failed, using: str) -> None:
+def tell_end(outcome: End, using: str) -> None:
     """After the end of an attempt is committed."""
     signal, more = _signal_of(outcome)
     if not _has_receivers(signal):
@@ -108,9 +120,11 @@ def tell_end(outcome: Executed | Failed, using: str) -> None:
     end_what_they_began(connections[using])
 
 
-def _signal_of(outcome: Executed | Failed) -> tuple[Signal, dict[str, Any]]:
+def _signal_of(outcome: End) -> tuple[Signal, dict[str, Any]]:
     if isinstance(outcome, Executed):
         return job_executed, {}
+    if isinstance(outcome, Cancelled):
+        return job_cancelled, {}
     signal = job_discarded if outcome.discarded else job_failed
     return signal, {"exception": outcome.failure.exception}
 

@@ -17,7 +17,7 @@ import multiprocess.util
 
 from django_async import policy
 from django_async.locks import Claimed
-from django_async.outcomes import Executed, Failed, Outcome, Undecided, word
+from django_async.outcomes import End, Executed, Failed, Outcome, Undecided, word
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -103,7 +103,7 @@ def _start(claimed: Claimed, using: str) -> Span:
 def _tell(span: Span, outcome: Outcome, error: BaseException | None) -> None:
     from opentelemetry.trace import Status, StatusCode
 
-    known = word(outcome) if isinstance(outcome, Executed | Failed) else "undecided"
+    known = word(outcome) if isinstance(outcome, End) else type(outcome).__name__.lower()
     span.set_attribute("django_async.job.outcome", known)
     if not isinstance(outcome, Executed):
         span.set_attribute("error.type", type(error).__qualname__ if error else "_OTHER")

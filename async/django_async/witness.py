@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from django_async import joblog, signals, tracing
 from django_async.locks import Claimed
-from django_async.outcomes import Executed, Failed, Outcome
+from django_async.outcomes import End, Outcome
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -32,11 +32,11 @@ class Witness:
     def ended(self, outcome: Outcome, error: BaseException | None) -> None:
         """After the end of the transaction: how the attempt ended, and what it raised."""
         tracing.end(self._span, outcome, error)
-        if isinstance(outcome, Executed | Failed):
+        if isinstance(outcome, End):
             tell(outcome, self._using, error)
 
 
-def tell(outcome: Executed | Failed, using: str, error: BaseException | None = None) -> None:
+def tell(outcome: End, using: str, error: BaseException | None = None) -> None:
     """Tell the log and the application of an attempt whose end is committed."""
     joblog.tell(outcome, error)
     signals.tell_end(outcome, using)

@@ -11,7 +11,7 @@ import pytest
 
 from django_async import clock, schedule
 from django_async.models import Job
-from suite import abuse, jobs
+from suite import abuse, interrupted, jobs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,6 +67,14 @@ def test_a_failed_job_has_one_record_with_its_figures_and_its_traceback(
     assert figures(first) == (job.id, "suite.jobs.fail", "default", 1, "failed")
     assert figures(second) == (job.id, "suite.jobs.fail", "default", 2, "discarded")
     assert (first["levelno"], str(first["exc_info"][1])) == (logging.ERROR, "reason")
+
+
+def test_a_job_that_was_cancelled_while_it_ran_has_one_record(flush: Flush, records: Any) -> None:
+    job = schedule(interrupted.interrupt)
+    flush()
+    [record] = records()
+    assert figures(record) == (job.id, "suite.interrupted.interrupt", "default", 1, "cancelled")
+    assert record["levelno"] == logging.WARNING
 
 
 def test_a_job_whose_commit_failed_has_one_record(flush: Flush, records: Any) -> None:

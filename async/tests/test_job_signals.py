@@ -17,7 +17,7 @@ from django.dispatch import Signal
 
 from django_async import current, schedule, signals
 from django_async.models import Job
-from suite import abuse, jobs
+from suite import abuse, interrupted, jobs
 from suite.attempts import WAYS, assert_one_failure, attempt, notes
 from suite.models import Entry, Note
 from suite.spying import each_statement
@@ -26,7 +26,7 @@ from suite.together import DEADLINE
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Run = Callable[[Job], Job]
-ENDS = ("job_executed", "job_failed", "job_discarded")
+ENDS = ("job_executed", "job_failed", "job_discarded", "job_cancelled")
 
 
 @pytest.fixture(params=WAYS)
@@ -57,7 +57,7 @@ def note_it(signal: Signal, **_: Any) -> None:
 
 def test_job_started_comes_in_the_jobs_transaction_before_its_function(run: Run) -> None:
     def receive(job_id: int, **_: Any) -> None:
-        job = current.current()
+        job = current.current_job()
         Note.objects.create(text=f"{job and job.id == job_id} {connection.in_atomic_block}")
 
     with received("job_started", by=receive):
@@ -93,6 +93,27 @@ def test_job_failed_comes_after_the_failure_is_committed(run: Run) -> None:
         assert notes() == ["job_failed failed True False"]
         run(schedule(jobs.fail, meta={"max_attempts": 1}))
         assert notes()[1:] == ["job_discarded discarded True False"]
+
+
+def test_job_cancelled_comes_after_the_end_of_a_job_that_was_cancelled_while_it_ran(
+    run: Run,
+) -> None:
+    def receive(signal: Signal, job_id: int, **_: Any) -> None:
+        state = Job.objects.get(pk=job_id).state
+        Note.objects.create(text=f"{name_of(signal)} {state} {connection.in_atomic_block}")
+
+    with received(*ENDS, by=receive):
+        run(schedule(interrupted.interrupt))
+    assert notes() == ["job_cancelled cancelled False"]
+
+
+def test_an_interruption_within_a_receiver_is_the_jobs(run: Run) -> None:
+    def receive(**_: Any) -> None:
+        interrupted.interrupt()
+
+    with received("job_started", by=receive):
+        assert run(schedule(jobs.note)).state == "cancelled"
+    assert notes() == []
 
 
 def test_job_executed_is_not_sent_for_a_job_whose_commit_failed(run: Run) -> None:
@@ -157,6 +178,10 @@ def swallow_error(**_: Any) -> None:
         break_transaction()
     except Exception:
         pass
+
+
+def do_nothing(**_: Any) -> None:
+    """A receiver of good manners."""
 
 
 def raise_value_error(**_: Any) -> None:
@@ -244,7 +269,7 @@ def test_without_receivers_a_job_costs_no_statement_more() -> None:
         return sent
 
     without = statements()
-    with received(*ENDS, by=lambda **_: None):
+    with received(*ENDS, by=do_nothing):
         assert statements() == without
     with received("job_started", by=raise_value_error):
         assert len(statements()) > len(without)

@@ -26,7 +26,7 @@ from django_async.hints import Hint
 from django_async.management.commands.flush_queue import Command
 from django_async.models import Job
 from django_async.outcomes import Executed
-from suite import abuse, calls, jobs
+from suite import abuse, calls, interrupted, jobs
 from suite.attempts import notes
 from suite.processes import manage
 from suite.together import DEADLINE, wait_until
@@ -91,17 +91,19 @@ def test_the_figures_of_a_drained_queue_are_right(
     schedule_many([{"function": jobs.note}] * 3)
     schedule(jobs.fail)
     schedule(jobs.fail, meta={"max_attempts": 1})
+    schedule(interrupted.interrupt, queue="late")
     schedule(jobs.note, run_after=timedelta(seconds=-100), queue="late")
     flush(workers=workers, keep_going=True, metrics=ANY)
     assert outcomes(at_the_end, "urgent") == {"executed": 5, "failed": 0, "discarded": 0}
     assert outcomes(at_the_end) == {"executed": 3, "failed": 1, "discarded": 1}
+    assert at_the_end["django_async_jobs_total", "cancelled", "late"] == 1
     for name in ("wait", "run"):
         histogram = f"django_async_job_{name}_seconds"
         assert at_the_end[f"{histogram}_count", "default"] == 5
         assert at_the_end[f"{histogram}_bucket", "3600.0", "default"] == 5
         assert at_the_end[f"{histogram}_sum", "default"] > 0
-    assert at_the_end["django_async_job_wait_seconds_bucket", "60.0", "late"] == 0
-    assert at_the_end["django_async_job_wait_seconds_bucket", "300.0", "late"] == 1
+    assert at_the_end["django_async_job_wait_seconds_bucket", "60.0", "late"] == 1
+    assert at_the_end["django_async_job_wait_seconds_bucket", "300.0", "late"] == 2
     assert 100 <= at_the_end["django_async_job_wait_seconds_sum", "late"] < 130
     assert at_the_end["django_async_workers",] == max(workers, 1)
     assert at_the_end["django_async_workers_busy",] == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
@@ -17,7 +18,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from django_async import schedule, tracing
 from django_async.api import deschedule, schedule_many
 from django_async.models import Job
-from suite import abuse, calls, jobs
+from suite import abuse, calls, interrupted, jobs
 from suite.attempts import WAYS, attempt
 from suite.processes import manage
 from suite.together import DEADLINE
@@ -195,6 +196,27 @@ def test_the_exception_of_a_failed_job_is_recorded(
     assert [kind.rpartition(".")[2] for kind in span["exceptions"]] == [error]
     assert span["attributes"]["error.type"] == error
     assert span["attributes"]["django_async.job.outcome"] == "failed"
+
+
+def test_a_job_that_was_cancelled_while_it_ran_says_so_in_its_span(
+    spans: FileExporter, flush: Flush
+) -> None:
+    schedule(interrupted.interrupt)
+    flush()
+    [span] = of_jobs(spans)
+    assert span["status"] == StatusCode.ERROR.name
+    assert span["attributes"]["django_async.job.outcome"] == "cancelled"
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="jobs on SQLite meet nobody")
+def test_a_run_that_met_another_transaction_has_a_span_of_its_own(
+    spans: FileExporter, flush: Flush, tmp_path: Path
+) -> None:
+    code = "40001" if connection.vendor == "postgresql" else "1213"
+    schedule(abuse.conflict, [code, str(tmp_path), 1])
+    flush()
+    ends = [span["attributes"]["django_async.job.outcome"] for span in of_jobs(spans)]
+    assert ends == ["conflict", "executed"]
 
 
 def test_a_jobs_span_is_not_left_for_the_next_one(spans: FileExporter, flush: Flush) -> None:

@@ -14,7 +14,7 @@ from django_async import conf, fetch, worker
 from django_async.engine import Engine, Options, Summary
 from django_async.forking import close_connections
 from django_async.hints import Hint
-from django_async.outcomes import Executed, Failed
+from django_async.outcomes import Cancelled, Executed, Failed
 from django_async.parents import Registration
 from django_async.runner import run_job
 from django_async.walk import Walk
@@ -39,7 +39,7 @@ class Pass:
     """One pass over the queue, as its engine told it."""
 
     handed_out: list[Hint] = field(default_factory=list)
-    outcomes: list[Executed | Failed] = field(default_factory=list)
+    outcomes: list[Executed | Failed | Cancelled | Cancelled] = field(default_factory=list)
     summary: Summary = field(default_factory=Summary)
 
     @property
@@ -58,7 +58,7 @@ class Recorder:
         self.kept.handed_out.append(hint)
         assert number == len(self.kept.handed_out)
 
-    def ended(self, outcome: Executed | Failed) -> None:
+    def ended(self, outcome: Executed | Failed | Cancelled) -> None:
         self.kept.outcomes.append(outcome)
 
 
