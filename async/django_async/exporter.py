@@ -70,6 +70,10 @@ class Exporter:
             self.close()
             raise
 
+    @property
+    def pids(self) -> list[int]:
+        return self._pool.pids if self._pool else []
+
     def look_after(self) -> None:
         """Replace the child if it has died."""
         if self._pool is None:

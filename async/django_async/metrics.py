@@ -18,6 +18,10 @@ LOOK_AGAIN = 1.0
 class Metrics(Protocol):
     """What the engine tells. None of it waits, or fails."""
 
+    @property
+    def pids(self) -> list[int]:
+        """Child processes of its own, which it reaps itself."""
+
     def ended(self, outcome: End) -> None:
         """An attempt ended."""
 
@@ -30,6 +34,10 @@ class Metrics(Protocol):
 
 class NoMetrics:
     """Nobody asked for any."""
+
+    @property
+    def pids(self) -> list[int]:
+        return []
 
     def ended(self, outcome: End) -> None:
         """Nobody counts."""
@@ -61,6 +69,10 @@ class Prometheus:
     @property
     def address(self) -> Address:
         return self._exporter.address
+
+    @property
+    def pids(self) -> list[int]:
+        return self._exporter.pids
 
     def ended(self, outcome: End) -> None:
         self._figures.add(outcome.queue or "", word(outcome), outcome.waited, outcome.seconds)

@@ -252,10 +252,10 @@ def test_the_exporter_that_dies_is_replaced_and_the_counts_survive(
 
     def is_replaced() -> bool:
         shown.tick()
-        return pool.pids not in ([pid], []) and pool.busy == 1
+        return shown.pids not in ([pid], []) and pool.busy == 1
 
     shown.ended(executed())
-    [pid] = pool.pids
+    [pid] = shown.pids
     os.kill(pid, signal.SIGKILL)
     wait_until(is_replaced, "the exporter's replacement")
     shown.ended(executed())
