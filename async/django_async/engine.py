@@ -27,9 +27,11 @@ from django_async.errors import QueueStopped, StopNow
 from django_async.hints import Hint
 from django_async.inquest import PATIENCE
 from django_async.lane import Lane
+from django_async.metrics import Metrics, NoMetrics
 from django_async.outcomes import (
     Away,
     Busy,
+    Cancelled,
     Executed,
     Failed,
     Lost,
@@ -51,7 +53,7 @@ class Reporter(Protocol):
     def handed_out(self, number: int, hint: Hint) -> None:
         """The job got this place in the sequence of hand-outs."""
 
-    def ended(self, outcome: Executed | Failed) -> None:
+    def ended(self, outcome: Executed | Failed | Cancelled) -> None:
         """An attempt ended."""
 
 
@@ -80,6 +82,7 @@ class Summary:
 
     executed: int = 0
     failed: int = 0
+    cancelled: int = 0
     skipped: int = 0
     first_failure: Failed | None = None
     seconds: float = 0.0
@@ -109,6 +112,7 @@ class Engine:
     attempt: Attempt = run_job
     options: Options = field(default_factory=Options)
     duties: Sequence[Duty] = ()
+    metrics: Metrics = field(default_factory=NoMetrics)
     summary: Summary = field(default_factory=Summary)
     _lane_of: dict[int, Lane] = field(default_factory=dict)
     """The lane of each task that runs."""
@@ -131,9 +135,12 @@ class Engine:
         while not self._is_over_now():
             self._see_to_duties()
             self._hand_out()
+            self._tell_busy(len(self._lane_of))
+            self.metrics.tick()
             for ended in self.pool.wait(self._pause(), self._listening()):
                 self._act(ended)
             self._heed_operator()
+        self._tell_busy(0)
         for lane in self.lanes:
             lane.close()
             self.summary.skipped += lane.walk.skipped
@@ -203,13 +210,14 @@ class Engine:
 
     @property
     def _limit_reached(self) -> bool:
-        attempted = self.summary.executed + self.summary.failed
+        attempted = self.summary.executed + self.summary.failed + self.summary.cancelled
         open_ends = sum(lane.open_ends for lane in self.lanes)
         return self.options.limit is not None and attempted + open_ends >= self.options.limit
 
     def _submit(self, lane: Lane, hint: Hint) -> bool:
         timeout = policy.timeout(hint.meta)
         limit = None if timeout is None else timeout + conf.current().timeout_grace
+        self._tell_busy(len(self._lane_of) + 1)  # before a job runs in this process
         try:
             task = self.pool.submit(
                 self.attempt, hint, lane.using, lane.parent.token, time_limit=limit
@@ -220,6 +228,9 @@ class Engine:
         self._lane_of[task.number] = lane
         self.report.handed_out(task.number, hint)
         return True
+
+    def _tell_busy(self, busy: int) -> None:
+        self.metrics.set_busy(busy, self.lanes[0].parent.workers)
 
     def _pause(self) -> float | None:
         """How long there is nothing to do but to wait for the workers."""
@@ -239,10 +250,10 @@ class Engine:
     def _act_on_ends(self, lane: Lane) -> None:
         """Learn what has become of attempts that ended without anybody to say so."""
         for end in lane.attend():
-            if isinstance(end, Failed):
-                self._note_failure(lane, end)
-            else:
+            if isinstance(end, Lost):
                 lane.walk.ended(end.hint)
+            else:
+                self._act_on(lane, end)
 
     def _act(self, ended: Ended) -> None:
         if end := self._chores.pop(ended.task.number, None):
@@ -265,8 +276,14 @@ class Engine:
                 self.summary.executed += 1
                 lane.walk.ended(hint)
                 self.report.ended(outcome)
+                self.metrics.ended(outcome)
             case Failed():
                 self._note_failure(lane, outcome)
+            case Cancelled(hint):
+                self.summary.cancelled += 1
+                lane.walk.ended(hint)
+                self.report.ended(outcome)
+                self.metrics.ended(outcome)
             case Lost(hint, taken):
                 lane.walk.lost(hint, taken=taken)
             case Busy(hint):
@@ -285,6 +302,7 @@ class Engine:
         else:
             lane.walk.failed(outcome.hint)
         self.report.ended(outcome)
+        self.metrics.ended(outcome)
         if not self.options.keep_going:
             self.halt()
 

@@ -15,7 +15,7 @@ from django_async.access import LONGEST, Access
 from django_async.control import Control, Run
 from django_async.hints import Hint
 from django_async.inquest import AGAIN, Inquest
-from django_async.outcomes import Failed, Lost
+from django_async.outcomes import Cancelled, Failed, Lost
 from django_async.parents import Registration
 from django_async.wake import Ear
 from django_async.walk import Walk
@@ -96,9 +96,9 @@ class Lane:
             self._suspect, self._waits_for_suspect = None, False
         return self.held.pop(number), self.clock() - self._since.pop(number)
 
-    def attend(self) -> list[Failed | Lost]:
+    def attend(self) -> list[Failed | Cancelled | Lost]:
         """What is to be seen to between two looks at the workers; how undecided attempts ended."""
-        ends: list[Failed | Lost] = []
+        ends: list[Failed | Cancelled | Lost] = []
         if self.parent.is_hidden:
             self.access.use(self.parent.show_life)
         if self.ear:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
-from django_async import sessions
+from django_async import exporter, sessions, signals, tracing
 from django_async.forking import begin_worker
 from django_async.hints import Hint
 from django_async.outcomes import Outcome
@@ -18,9 +18,12 @@ T = TypeVar("T")
 
 def begin() -> None:
     """In the child, before its first job."""
+    exporter.let_go()
     sessions.unbind_reads()
     begin_worker()
     _workplace()
+    tracing.flush_at_exit()
+    signals.tell_worker_started()
 
 
 def attempt(hint: Hint, using: str, token: str) -> Outcome:

@@ -7,6 +7,9 @@ import os
 
 from django.core.management.base import CommandParser
 
+from django_async.exporter import Address
+from django_async.metrics import read_address
+
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -49,6 +52,12 @@ def _add_how(parser: CommandParser) -> None:
         action="store_true",
         help="with --forever, for development: start anew when the code changes",
     )
+    add(
+        "--metrics",
+        type=_address,
+        metavar="[HOST:]PORT",
+        help="show metrics to Prometheus there; without a host, to this host alone",
+    )
     after_failure = parser.add_mutually_exclusive_group()
     after_failure.add_argument(
         "--keep-going",
@@ -85,6 +94,13 @@ def _add_limits(parser: CommandParser) -> None:
         metavar="SIZE",
         help="fail a job with a MemoryError if its process would need more address space",
     )
+
+
+def _address(text: str) -> Address:
+    try:
+        return read_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _workers(text: str) -> int:

@@ -40,7 +40,7 @@ class Pass:
     """One pass over the queue, as its engine told it."""
 
     handed_out: list[Hint] = field(default_factory=list)
-    outcomes: list[Executed | Failed] = field(default_factory=list)
+    outcomes: list[Executed | Failed | Cancelled | Cancelled] = field(default_factory=list)
     summary: Summary = field(default_factory=Summary)
 
     @property
@@ -59,7 +59,7 @@ class Recorder:
         self.kept.handed_out.append(hint)
         assert number == len(self.kept.handed_out)
 
-    def ended(self, outcome: Executed | Failed) -> None:
+    def ended(self, outcome: Executed | Failed | Cancelled) -> None:
         self.kept.outcomes.append(outcome)
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from django_async import conf, errors, fetch, report, runner, sessions, wake, worker
+from django_async import conf, errors, fetch, metrics, report, runner, sessions, wake, worker
 from django_async.engine import Duty, Engine, Options, Summary
+from django_async.exporter import Address
 from django_async.forking import close_connections
 from django_async.lane import Lane
 from django_async.management import arguments
@@ -71,6 +72,7 @@ class Command(BaseCommand):
         aliases: list[str],
         options: dict[str, Any],
     ) -> Summary:
+        counted = self._metrics(stack, aliases, options)
         for alias in aliases if options["workers"] else ():
             stack.enter_context(
                 sessions.bounded_reads(connections[alias], conf.current().timeout_grace)
@@ -92,6 +94,7 @@ class Command(BaseCommand):
             attempt=worker.attempt if options["workers"] else runner.run_job,
             options=_options(options),
             duties=duties,
+            metrics=counted,
         )
         try:
             return self._engine.run()
@@ -106,6 +109,25 @@ class Command(BaseCommand):
         engine = self._engine
         if engine is None or isinstance(engine.pool, InlinePool) or engine.is_busy_with_database:
             raise errors.StopNow
+
+    def _metrics(
+        self, stack: ExitStack, aliases: list[str], options: dict[str, Any]
+    ) -> metrics.Metrics:
+        """Before anything else: a port that is taken is to be known at the start."""
+        address: Address | None = options["metrics"]
+        if address is None:
+            return metrics.NoMetrics()
+        try:
+            shown = metrics.Prometheus(address, aliases)
+        except OSError as error:
+            raise CommandError(f"--metrics {address}: {error.strerror or error}.") from error
+        except PoolError as error:
+            raise CommandError(f"--metrics needs a process of its own: {error}") from error
+        stack.callback(shown.close)
+        if options["verbosity"] >= 1:
+            self.stdout.write(f"Metrics are at http://{shown.address}/metrics")
+            self.stdout.flush()
+        return shown
 
     def _reporter(self, lanes: list[Lane], options: dict[str, Any]) -> report.Bar | report.Lines:
         if self.stderr.isatty() and options["verbosity"] == 1:
