@@ -75,8 +75,8 @@ def run_pass(
 ) -> Pass:
     """One pass as ``flush_queue`` makes it, with its hand-outs kept.
 
-    ``before`` is called when the pass has read its bounds and not yet a job. ``others`` is a pool to
-    be used in place of the usual one.
+    ``before`` is called when the pass has read its bounds and not yet a job. ``others`` is a pool
+    that takes the place of the usual one.
     """
     one_writer = 1 if connections[using].vendor == "sqlite" else None
     reads = fetch.Fetch(using, fetch.bounds(using), selection or fetch.Selection())
