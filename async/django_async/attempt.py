@@ -17,10 +17,9 @@ from django_async.errors import AttemptFailed
 from django_async.hints import Hint
 from django_async.locks import Claimed
 from django_async.outcomes import Away, Busy, Cancelled, Failed, Failure, Outcome
-from django_async.seam import interruptible
 from django_async.store import Settlement
 from django_async.utils import object_at_end_of_path
-from forkpool import soft_time_limit
+from forkpool import interruptible, soft_time_limit
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from django_async import clock, conf, policy
 from django_async.hints import Hint
 from django_async.models import Job
 
-COLUMNS = "name, args, kwargs, meta, queue, priority, attempts, crashes, stamp"
+COLUMNS = "name, args, kwargs, meta, queue, priority, attempts, crashes, stamp, started"
 LOCK = {
     "postgresql": "FOR NO KEY UPDATE SKIP LOCKED",
     "mysql": "FOR UPDATE SKIP LOCKED",
@@ -51,7 +51,10 @@ class Claimed:
     attempts: int
     crashes: int
     stamp: str | None
+    since: Any
+    """When an attempt without a transaction began that has not ended, by what its row says."""
     started: Any
+    """When this attempt began."""
 
 
 def lock(
@@ -66,9 +69,7 @@ def lock(
     stamp, stamp_params = clock.stamp(connection)
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
-            cursor.execute(
-                f"UPDATE async_job SET started = {stamp} WHERE {where}", [*stamp_params, *params]
-            )
+            cursor.execute(f"UPDATE async_job SET started = started WHERE {where}", params)
             if not cursor.rowcount:
                 return None
             where, params = "id = %s", [hint.id]

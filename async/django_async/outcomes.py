@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from django_async.hints import Hint
-from django_async.seam import TaskInterrupted
-from forkpool import explain_memory_error
+from forkpool import TaskInterrupted, explain_memory_error
 
 LONGEST_TEXT = 100_000
 """Characters kept of an exception's text and of a traceback; the rest is counted, not stored."""
