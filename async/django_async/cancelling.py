@@ -14,12 +14,13 @@ from django_async.turn import take_turn
 def cancel(identity: str, using: str, *, wait: bool, but: int | None = None) -> int:
     """Cancel the pending jobs of an identity (``but`` excepted); how many there were.
 
-    Without ``wait``, jobs whose row is locked are left alone: they are running.
+    Without ``wait``, jobs whose row is locked are left alone: they are running. So are
+    those that run without a transaction, in any case.
     """
     others = Job.objects.using(using).exclude(pk=but or 0)
     with transaction.atomic(using=using):
         take_turn(using)
-        found = others.filter(BY_CALL, identity=identity)
+        found = others.filter(BY_CALL, identity=identity, started=None)
         return sum(
             _cancel_all(locked, using)
             for locked in lock_all(found.values_list("pk", flat=True), using, wait=wait)
@@ -28,5 +29,5 @@ def cancel(identity: str, using: str, *, wait: bool, but: int | None = None) -> 
 
 def _cancel_all(ids: list[int], using: str) -> int:
     """Cancel those that are still pending, now that their rows are locked."""
-    jobs = Job.objects.using(using).filter(BY_KEY, pk__in=ids)
+    jobs = Job.objects.using(using).filter(BY_KEY, pk__in=ids, started=None)
     return jobs.update(cancelled=clock.DatabaseNow())

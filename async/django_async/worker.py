@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from django_async import exporter, sessions, signals, tracing
+from django_async import exporter, ownership, sessions, signals, tracing
 from django_async.forking import begin_worker
 from django_async.hints import Hint
 from django_async.outcomes import Outcome
@@ -17,6 +17,7 @@ def begin() -> None:
     exporter.let_go()
     sessions.unbind_reads()
     begin_worker()
+    ownership.keep_sessions()
     _workplace()
     tracing.flush_at_exit()
     signals.tell_worker_started()

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -178,8 +178,8 @@ class DeadlyPool(InlinePool):
     def submit(self, function: Callable[..., Any], *args: Any, **limits: float | None) -> Task:
         return super().submit((lambda *_: None) if self.deadly else function, *args, **limits)
 
-    def wait(self, timeout: float | None = None) -> list[Ended]:
-        ended = super().wait(timeout)
+    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
+        ended = super().wait(timeout, wakeups)
         if self.deadly:
             ended = [replace(one, error=WorkerDied(one.pid, -9)) for one in ended]
             self.deadly = not ended

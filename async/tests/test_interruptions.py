@@ -13,9 +13,8 @@ from django_async import clock, fetch, schedule
 from django_async.engine import Engine, Options
 from django_async.models import Group, Job
 from django_async.parents import Registration
-from django_async.seam import TaskInterrupted, WorkerInterrupted
 from django_async.walk import Walk
-from forkpool import Ended, InlinePool, StopSignals, Task
+from forkpool import Ended, InlinePool, StopSignals, Task, TaskInterrupted, WorkerInterrupted
 from suite import interrupted, jobs
 from suite.attempts import WAYS, assert_no_effects, attempt, notes
 from suite.testing import Pass, Recorder
