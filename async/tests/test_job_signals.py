@@ -229,8 +229,9 @@ class Unnamed:
 )
 @both_kinds
 def test_a_receiver_that_raises_harms_no_job(
-    run: Run, receiver: Callable[..., None], meta: dict[str, Any] | None
+    flush: Callable[..., Any], receiver: Callable[..., None], meta: dict[str, Any] | None
 ) -> None:
+    run = partial(attempt, way="worker", flush=flush)
     with received("job_started", *ENDS, by=receiver):
         assert run(schedule(jobs.note, meta=meta)).state == "executed"
         assert "noted" in notes()
