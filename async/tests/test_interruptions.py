@@ -10,8 +10,7 @@ from django.db import connection
 
 from django_async import clock, schedule
 from django_async.models import Group, Job
-from django_async.seam import TaskInterrupted, WorkerInterrupted
-from forkpool import Ended, InlinePool, Task
+from forkpool import Ended, InlinePool, Task, TaskInterrupted, WorkerInterrupted
 from suite import interrupted, jobs
 from suite.attempts import WAYS, assert_no_effects, attempt, notes
 from suite.testing import run_pass
