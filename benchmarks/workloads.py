@@ -55,7 +55,7 @@ def flush(alias: str, pool: ForkPool, stop: StopSignals) -> int:
         parent=Registration(alias, len(pool.pids)),
         pool=pool,
         clock=time.monotonic,
-        at_once=1 if connections[alias].vendor == "sqlite" else None,
+        one_writer=connections[alias].vendor == "sqlite",
     )
     engine = Engine(
         lanes=[lane],

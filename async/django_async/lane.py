@@ -17,6 +17,7 @@ from django_async.hints import Hint
 from django_async.inquest import AGAIN, Inquest
 from django_async.outcomes import Cancelled, Failed, Lost
 from django_async.parents import Registration
+from django_async.policy import is_atomic
 from django_async.wake import Ear
 from django_async.walk import Walk
 from forkpool import Pool, Running
@@ -42,9 +43,8 @@ class Lane:
     parent: Registration
     pool: Pool
     clock: Callable[[], float]
-    at_once: int | None = None
-    """How many jobs may hold a transaction at the same time; None is as many as there are workers.
-    SQLite has one writer."""
+    one_writer: bool = False
+    """Whether only one job may hold a transaction at a time, as on SQLite."""
     ear: Ear | None = None
     """Hears of new jobs, for a service."""
     held: dict[int, Hint] = field(default_factory=dict)
@@ -55,7 +55,8 @@ class Lane:
     _since: dict[int, float] = field(default_factory=dict)
     _suspect: int | None = None
     """The number of the task that is a suspect: beside it no other suspect runs."""
-    _waits_for_suspect: bool = False
+    _is_blocked: bool = False
+    """Whether the next job has to wait for the end of another one."""
     _next_look_around: float = 0.0
     _next_beat: float = 0.0
     _next_look_at_pauses: float = 0.0
@@ -92,8 +93,9 @@ class Lane:
 
     def release(self, number: int) -> tuple[Hint, float]:
         """The hint of a task that has ended, and how many seconds it took."""
+        self._is_blocked = False
         if number == self._suspect:
-            self._suspect, self._waits_for_suspect = None, False
+            self._suspect = None
         return self.held.pop(number), self.clock() - self._since.pop(number)
 
     def attend(self) -> list[Failed | Cancelled | Lost]:
@@ -105,7 +107,7 @@ class Lane:
             self.access.use(partial(self._hear, self.ear))
         if self.inquest:
             self.access.use(lambda: ends.extend(self.inquest.look()))
-        if self.clock() >= self._next_look_around:
+        if self.clock() >= self._next_look_around and not self._writer_is_taken:
             self.access.use(self._look_around)
         if self.clock() >= self._next_beat:
             self.access.use(self._beat)
@@ -114,9 +116,7 @@ class Lane:
     @property
     def may_hand_out(self) -> bool:
         """Whether another job may begin beside those that run."""
-        if self._waits_for_suspect:
-            return False
-        return self.at_once is None or len(self.held) < self.at_once
+        return not self._is_blocked
 
     @property
     def is_over(self) -> bool:
@@ -180,12 +180,25 @@ class Lane:
         return hint if may_run else None
 
     def _may_run(self, hint: Hint) -> bool:
-        if hint.suspected and self._suspect is not None:
-            self._waits_for_suspect = True
+        if self._has_to_wait(hint):
+            self._is_blocked = True
             return False
         if not self.parent.covers(hint):
             self.parent.stamp([*self.held.values(), hint, *self.walk.queued()])
         return True
+
+    def _has_to_wait(self, hint: Hint) -> bool:
+        """Whether the hint cannot run beside what runs. Who comes after it then waits as well, for
+        the sake of the order."""
+        if hint.suspected and self._suspect is not None:
+            return True
+        # A job that waits for the one writer keeps a worker from one that does not.
+        return self._writer_is_taken and (is_atomic(hint.meta) or not self.parent.covers(hint))
+
+    @property
+    def _writer_is_taken(self) -> bool:
+        """Whether a job holds the one writer: then this process must not want to write."""
+        return self.one_writer and any(is_atomic(hint.meta) for hint in self.held.values())
 
     def _note_place(self) -> None:
         share = self.walk.share = self.parent.share

@@ -78,7 +78,6 @@ def run_pass(
     ``before`` is called when the pass has read its bounds and not yet a job. ``others`` is a pool
     that takes the place of the usual one.
     """
-    one_writer = 1 if connections[using].vendor == "sqlite" else None
     reads = fetch.Fetch(using, fetch.bounds(using), selection or fetch.Selection())
     recorder = Recorder()
     before()
@@ -89,7 +88,7 @@ def run_pass(
             parent=Registration(using, workers or 1),
             pool=pool,
             clock=time.monotonic,
-            at_once=one_writer,
+            one_writer=connections[using].vendor == "sqlite",
         )
         recorder.kept.summary = Engine(
             lanes=[lane],

@@ -160,7 +160,7 @@ def _lane(using: str, pool: Pool, options: dict[str, Any]) -> Lane:
         parent=Registration(using, options["workers"] or 1),
         pool=pool,
         clock=time.monotonic,
-        at_once=1 if connections[using].vendor == "sqlite" else None,
+        one_writer=connections[using].vendor == "sqlite",
         ear=wake.Ear(using) if forever else None,
     )
 
