@@ -172,3 +172,10 @@ def cancels_gate(*, fails: bool = False) -> int:
 def meets() -> None:
     """Wait until another job does the same, so that both end at once."""
     meeting.wait(30)
+
+
+def cancels_running_calls(path: str | None = None) -> int:
+    """Deschedule a call, also if it runs; without a path, this very one."""
+    if path is None:
+        return deschedule(cancels_running_calls, running=True)
+    return deschedule(path, running=True)
