@@ -10,10 +10,14 @@ from setuptools import find_packages, setup
 
 POSTGRES = ["psycopg[binary]>=3.2.2"]
 MYSQL = ["mysqlclient>=2.2.1"]
+PROMETHEUS = ["prometheus-client>=0.20"]
+OPENTELEMETRY = ["opentelemetry-api>=1.25"]
 # What a test run needs; the versions of the linters are held, for their verdict may change.
 TEST = [
     "coverage>=7.10",
     "hypothesis>=6.140",
+    "opentelemetry-sdk>=1.25",
+    "prometheus-client>=0.20",
     "psycopg-pool>=3.2",
     "pytest>=9.0",
     "pytest-django>=4.11.1",
@@ -49,6 +53,8 @@ setup(
     extras_require={
         "postgres": POSTGRES,
         "mysql": MYSQL,
+        "prometheus": PROMETHEUS,
+        "opentelemetry": OPENTELEMETRY,
         "test": TEST,
         "dev": [*TEST, *LINT, *TOOLS],
     },

@@ -7,14 +7,16 @@ SQLite lies beside this one, for a temporary folder may be in memory, where a co
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 ENV = os.environ.get
 
-POSTGRES = "django_async_benchmark"
+POSTGRES = MYSQL = "django_async_benchmark"
 SQLITE = str(Path(__file__).parent / "scratch.sqlite3")
 
-DATABASES = {
+DATABASES: dict[str, Any] = {
     "default": {},
     "postgres": {
         "ENGINE": "django.db.backends.postgresql",
@@ -33,8 +35,20 @@ DATABASES = {
         "TEST": {"NAME": SQLITE},
     },
 }
+if find_spec("MySQLdb"):
+    DATABASES["mysql"] = {
+        "ENGINE": "django.db.backends.mysql",
+        "NAME": MYSQL,
+        "HOST": ENV("MYSQL_HOST", "127.0.0.1"),
+        "PORT": ENV("MYSQL_PORT", "3306"),
+        "USER": ENV("MYSQL_USER", "root"),
+        "PASSWORD": ENV("MYSQL_PASSWORD", ""),
+        "TEST": {"NAME": MYSQL, "CHARSET": "utf8mb4"},
+    }
 INSTALLED_APPS = ["django_async", "benchmarks"]
 SECRET_KEY = "for benchmarks only"
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+ASYNC = {"NOTIFY": bool(ENV("BENCHMARK_NOTIFY", "1"))}

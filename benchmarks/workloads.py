@@ -13,8 +13,9 @@ from django.utils import timezone
 
 from benchmarks.models import Line, Ticket
 from django_async import conf, fetch, worker
-from django_async.engine import Engine, Options
+from django_async.engine import Engine
 from django_async.forking import close_connections
+from django_async.lane import Lane
 from django_async.parents import Registration
 from django_async.report import Lines
 from django_async.walk import Walk
@@ -48,16 +49,21 @@ def workers(number: int) -> Iterator[tuple[ForkPool, StopSignals]]:
 def flush(alias: str, pool: ForkPool, stop: StopSignals) -> int:
     """One pass over the queue, put together as the command does it; how many jobs it executed."""
     reads = fetch.Fetch(alias, fetch.bounds(alias), fetch.Selection())
-    engine = Engine(
-        walk=Walk(reads, conf.current().batch_size, time.monotonic),
-        pool=pool,
-        parent=Registration(alias, len(pool.pids)),
+    lane = Lane(
         using=alias,
+        walk=Walk(reads, conf.current().batch_size, time.monotonic),
+        parent=Registration(alias, len(pool.pids)),
+        pool=pool,
+        clock=time.monotonic,
+        at_once=1 if connections[alias].vendor == "sqlite" else None,
+    )
+    engine = Engine(
+        lanes=[lane],
+        pool=pool,
         clock=time.monotonic,
         stop=stop,
         report=Lines(print, verbosity=0),
         attempt=worker.attempt,
-        options=Options(at_once=1 if connections[alias].vendor == "sqlite" else None),
     )
     return engine.run().executed
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import router, transaction
 
-from django_async import bulk, cancelling, clock, current, pausing, payload
+from django_async import bulk, cancelling, clock, current, pausing, payload, tracing, wake
 from django_async.errors import AsyncError
 from django_async.health import health
 from django_async.models import Group, Job
@@ -74,6 +74,7 @@ def schedule(
     job = _build(function, args, kwargs, run_after, meta, priority, queue, now)
     job.group = _find_group(_check_group(group), using)
     job.save(using=using)
+    wake.on_commit(using, job.pk)
     return job
 
 
@@ -93,6 +94,8 @@ def schedule_many(jobs: Iterable[Mapping[str, Any]], *, using: str | None = None
             job.group = _joined(groups, group, using)
         ready = [job for job, _ in built]
         bulk.insert(ready, using)
+        if ready:
+            wake.on_commit(using)
     return ready
 
 
@@ -118,7 +121,7 @@ def deschedule(
     identity = payload.identity(
         check_path(full_name(function)), payload.dump_args(args), payload.dump_kwargs(kwargs)
     )
-    job = current.current()
+    job = current.current_job()
     own = job.id if job and job.using == using else None
     if running:
         return cancelling.cancel_running_too(identity, using, but=own)
@@ -149,7 +152,7 @@ def remove_old_jobs(remove_jobs_before_days: float = 30, resched_hours: float = 
 
     Jobs without a group go one by one; a group goes with its jobs when all of them are that old.
     """
-    job = current.current()
+    job = current.current_job()
     using = job.using if job else router.db_for_write(Job)
     age = timedelta(days=remove_jobs_before_days)
     remove_before(clock.as_field_value(clock.utc_now(using) - age), using)
@@ -177,7 +180,7 @@ def _build(
         name=name,
         args=payload.dump_args(args),
         kwargs=payload.dump_kwargs(kwargs),
-        meta=payload.dump_meta(meta, name),
+        meta=payload.dump_meta(tracing.carry(meta), name),
         scheduled=None if run_after is None else clock.moment(run_after, now),
         priority=_priority(priority),
         queue=_text(queue, "queue", LONGEST_QUEUE),

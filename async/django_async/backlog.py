@@ -38,10 +38,10 @@ class Backlog:
     """Since when the job that waits longest is due: since its time, or since it was added."""
 
 
-def read() -> Backlog:
-    """Read the backlog, or what it takes to know enough of it."""
+def read(using: str | None = None) -> Backlog:
+    """Read the backlog of a database, or what it takes to know enough of it."""
     timed, untimed = Q(scheduled__lte=DatabaseNow()), Q(scheduled=None)
-    lowest = census.pending_jobs().order_by("priority", "scheduled", "id")[: census.EXACT + 1]
+    lowest = census.pending_jobs(using).order_by("priority", "scheduled", "id")[: census.EXACT + 1]
     found = lowest.aggregate(
         read=Count("pk"),
         timed=Count("pk", filter=timed),
@@ -51,7 +51,7 @@ def read() -> Backlog:
         added=Min("added", filter=untimed),
     )
     if found["read"] > census.EXACT:
-        return _walk(found["failing"])
+        return _walk(found["failing"], using)
     oldest = _earliest(found["since"], found["added"])
     return Backlog(found["timed"] + found["untimed"], found["failing"], oldest)
 
@@ -65,10 +65,10 @@ def since_when(using: str, where: Q) -> datetime | None:
     return _earliest(*firsts)
 
 
-def _walk(failing: int) -> Backlog:
+def _walk(failing: int, using: str | None) -> Backlog:
     """Count the due jobs range by range up to EXACT, and look at the oldest of each range."""
     due, oldest = 0, None
-    for jobs, column in islice(_ranges(census.pending_jobs()), 2 * MOST_PRIORITIES):
+    for jobs, column in islice(_ranges(census.pending_jobs(using)), 2 * MOST_PRIORITIES):
         at_most = max(1, census.EXACT - due)
         found = jobs[:at_most].aggregate(number=Count("pk"), since=Min(column))
         due = min(census.EXACT, due + found["number"])

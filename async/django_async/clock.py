@@ -67,6 +67,20 @@ def utc_now(using: str) -> datetime:
     return moment.replace(tzinfo=UTC)
 
 
+def seconds_between(earlier: Any, later: Any) -> float | None:
+    """From one moment to another, as the driver gave them: SQLite's are texts. None where one is
+    missing or is none; 0 where the first comes later."""
+    try:
+        seconds: float = (_read(later) - _read(earlier)).total_seconds()
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, seconds)
+
+
+def _read(moment: Any) -> Any:
+    return datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+
+
 def as_field_value(moment: datetime) -> datetime:
     """An aware moment as a model's field holds it: aware if USE_TZ, else in the default zone."""
     if settings.USE_TZ:

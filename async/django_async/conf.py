@@ -18,7 +18,21 @@ DEFAULT_MAX_CRASHES = 3
 DEFAULT_TIMEOUT = 3600.0
 DEFAULT_TIMEOUT_GRACE = 5.0
 
-KNOWN = ("ALLOWED_FUNCTIONS", "BATCH_SIZE", "MAX_CRASHES", "TIMEOUT", "TIMEOUT_GRACE")
+DEFAULT_POLL_MIN = 0.05
+DEFAULT_POLL_MAX = 1.0
+
+KNOWN = (
+    "ALLOWED_FUNCTIONS",
+    "BATCH_SIZE",
+    "MAX_CRASHES",
+    "NOTIFY",
+    "POLL_MAX",
+    "POLL_MIN",
+    "RETENTION",
+    "STOP_GRACE",
+    "TIMEOUT",
+    "TIMEOUT_GRACE",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +57,23 @@ class Settings:
     timeout_grace: float = DEFAULT_TIMEOUT_GRACE
     """Seconds from a job's timeout to the SIGTERM for its worker, and from there to SIGKILL."""
 
+    notify: bool = True
+    """Whether PostgreSQL tells idle services of new jobs. Without it they find them when they look;
+    so they do behind a pooler that gives each transaction another session."""
+
+    poll_min: float = DEFAULT_POLL_MIN
+    """Seconds between two looks of a service that has just run out of jobs."""
+
+    poll_max: float = DEFAULT_POLL_MAX
+    """Seconds between two looks of a service that has been idle for a while."""
+
+    stop_grace: float | None = None
+    """Seconds that running jobs have after a signal to stop; then they are rolled back, and are due
+    as before. None waits for their end."""
+
+    retention: float | None = None
+    """Seconds that a service keeps jobs which have ended; None keeps them for ever."""
+
 
 @cache
 def current() -> Settings:
@@ -54,13 +85,8 @@ def current() -> Settings:
     if found := problems(raw):
         raise ImproperlyConfigured(" ".join(found))
     allowed = raw.get("ALLOWED_FUNCTIONS")
-    return Settings(
-        allowed_functions=None if allowed is None else tuple(allowed),
-        batch_size=raw.get("BATCH_SIZE", DEFAULT_BATCH_SIZE),
-        max_crashes=raw.get("MAX_CRASHES", DEFAULT_MAX_CRASHES),
-        timeout=raw.get("TIMEOUT", DEFAULT_TIMEOUT),
-        timeout_grace=raw.get("TIMEOUT_GRACE", DEFAULT_TIMEOUT_GRACE),
-    )
+    others = {key.lower(): raw[key] for key in raw if key != "ALLOWED_FUNCTIONS"}
+    return Settings(allowed_functions=None if allowed is None else tuple(allowed), **others)
 
 
 def problems(raw: object) -> list[str]:
@@ -78,17 +104,31 @@ def problems(raw: object) -> list[str]:
     crashes = raw.get("MAX_CRASHES", DEFAULT_MAX_CRASHES)
     if crashes is not None and not _is_whole(crashes, 1, 2**31 - 1):
         found.append('ASYNC["MAX_CRASHES"] must be a whole number from 1, or None.')
+    if not isinstance(raw.get("NOTIFY", True), bool):
+        found.append('ASYNC["NOTIFY"] must be True or False.')
     return found + _problems_of_times(raw)
 
 
 def _problems_of_times(raw: Mapping[Any, Any]) -> list[str]:
     found = []
-    timeout = raw.get("TIMEOUT", DEFAULT_TIMEOUT)
-    if timeout is not None and not (is_seconds(timeout) and timeout > 0):
-        found.append('ASYNC["TIMEOUT"] must be a number of seconds above 0, or None.')
+    for key, default in (("TIMEOUT", DEFAULT_TIMEOUT), ("RETENTION", None)):
+        if (value := raw.get(key, default)) is not None and not _is_above_0(value):
+            found.append(f'ASYNC["{key}"] must be a number of seconds above 0, or None.')
     if not is_seconds(raw.get("TIMEOUT_GRACE", DEFAULT_TIMEOUT_GRACE)):
         found.append('ASYNC["TIMEOUT_GRACE"] must be a number of seconds from 0.')
+    if (grace := raw.get("STOP_GRACE")) is not None and not is_seconds(grace):
+        found.append('ASYNC["STOP_GRACE"] must be a number of seconds from 0, or None.')
+    least, most = raw.get("POLL_MIN", DEFAULT_POLL_MIN), raw.get("POLL_MAX", DEFAULT_POLL_MAX)
+    if not (_is_above_0(least) and _is_above_0(most) and least <= most):
+        found.append(
+            'ASYNC["POLL_MIN"] and ASYNC["POLL_MAX"] must be numbers of seconds above 0, of which'
+            f" the first is not the greater one; they are {least!r} and {most!r}."
+        )
     return found
+
+
+def _is_above_0(value: Any) -> bool:
+    return is_seconds(value) and value > 0
 
 
 def _unknown(key: object) -> str:

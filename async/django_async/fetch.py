@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import connections
@@ -36,6 +37,18 @@ NOT_A_WAITING_FINAL = (
     " WHERE g.final_id = async_job.id AND m.id <> async_job.id AND {}))"
 )
 BY_TIME = "scheduled, id"
+NEXT_DUE = """
+WITH RECURSIVE level (priority) AS (
+    SELECT MAX(priority) FROM async_job WHERE {pending}
+    UNION ALL
+    SELECT (SELECT MAX(priority) FROM async_job WHERE {pending} AND priority < level.priority)
+    FROM level WHERE level.priority IS NOT NULL
+)
+SELECT MIN((
+    SELECT MIN(scheduled) FROM async_job
+    WHERE {pending} AND priority = level.priority AND scheduled > {now}
+)), {now} FROM level
+"""
 EVERY_QUEUE = ""
 """What a pause of all queues has for a name."""
 
@@ -74,9 +87,9 @@ def bounds(using: str) -> Bounds:
 
 
 class Fetch:
-    """The reads of one pass."""
+    """The reads of a pass, within its bounds; or, without any, of a service: what is due by now."""
 
-    def __init__(self, using: str, bounds: Bounds, selection: Selection) -> None:
+    def __init__(self, using: str, bounds: Bounds | None, selection: Selection) -> None:
         self.using = using
         self.bounds = bounds
         self.selection = selection
@@ -96,11 +109,9 @@ class Fetch:
         if not ids:
             return []
         marks = ", ".join(["%s"] * len(ids))
-        due = (
-            f"id IN ({marks}) AND (scheduled IS NULL OR scheduled <= %s)",
-            [*ids, self.bounds.until],
-        )
-        return self._read(due, BY_TIME, len(ids), pending=BY_KEY_SQL)
+        until, params = self._until
+        due = f"id IN ({marks}) AND (scheduled IS NULL OR scheduled <= {until})"
+        return self._read((due, [*ids, *params]), BY_TIME, len(ids), pending=BY_KEY_SQL)
 
     def finals(self, groups: Iterable[int]) -> list[Hint]:
         """The final jobs of these groups that have nothing more to wait for."""
@@ -118,7 +129,8 @@ class Fetch:
 
     def count(self, at_most: int) -> int:
         """How many jobs the pass has before it, counted no further than ``at_most``."""
-        where, params = self._where(("(scheduled IS NULL OR scheduled <= %s)", [self.bounds.until]))
+        until, params = self._until
+        where, params = self._where((f"(scheduled IS NULL OR scheduled <= {until})", params))
         with self._connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT COUNT(*) FROM (SELECT id FROM async_job WHERE {where} LIMIT %s) pending",
@@ -126,26 +138,43 @@ class Fetch:
             )
             return int(cursor.fetchone()[0])
 
+    def next_due(self) -> float | None:
+        """Seconds until the time of the next job comes, whether it is one of the selection or not;
+        None if none waits for its time. One probe a priority, in one statement."""
+        pending = in_order_sql(self._connection.vendor)
+        now, params = clock.statement_time(self._connection)
+        with self._connection.cursor() as cursor:
+            cursor.execute(NEXT_DUE.format(pending=pending, now=now), [*params, *params])
+            moment, now = cursor.fetchone()
+        return None if moment is None else max(0.0, _seconds_between(now, moment))
+
+    @property
+    def _until(self) -> Condition:
+        """SQL and its parameters for the time up to which jobs are due."""
+        if self.bounds is not None:
+            return "%s", [self.bounds.until]
+        return clock.statement_time(self._connection)
+
     @property
     def _connection(self) -> BaseDatabaseWrapper:
         return connections[self.using]
 
     def _ranges(self, after: Hint | None) -> Iterator[tuple[Condition, str]]:
         """The walk's ranges from a key on, each asked for when those before gave too little."""
-        until = self.bounds.until
+        until, now = self._until
         unscheduled = BY_TIME if self._connection.vendor != "mysql" else "id"
         if after is not None:
             at = after.priority
             if after.scheduled is not None:
                 instant = "priority = %s AND scheduled = %s AND id > %s"
                 yield (instant, [at, after.scheduled, after.id]), BY_TIME
-                later = "priority = %s AND scheduled > %s AND scheduled <= %s"
-                yield (later, [at, after.scheduled, until]), BY_TIME
+                later = f"priority = %s AND scheduled > %s AND scheduled <= {until}"
+                yield (later, [at, after.scheduled, *now]), BY_TIME
             behind = after.id if after.scheduled is None else 0
             yield ("priority = %s AND scheduled IS NULL AND id > %s", [at, behind]), unscheduled
         priority = self._next_priority(after)
         while priority is not None:
-            yield ("priority = %s AND scheduled <= %s", [priority, until]), BY_TIME
+            yield (f"priority = %s AND scheduled <= {until}", [priority, *now]), BY_TIME
             yield ("priority = %s AND scheduled IS NULL", [priority]), unscheduled
             priority = self._lower_priority(priority)
 
@@ -178,8 +207,10 @@ class Fetch:
         """The condition, together with what holds for every job of the pass."""
         vendor = self._connection.vendor
         terms, params = [pending or in_order_sql(vendor), condition[0]], list(condition[1])
-        terms += ["id <= %s", NOT_A_WAITING_FINAL.format(in_group_sql(vendor, "m"))]
-        params.append(self.bounds.last_id)
+        terms.append(NOT_A_WAITING_FINAL.format(in_group_sql(vendor, "m")))
+        if self.bounds is not None:
+            terms.append("id <= %s")
+            params.append(self.bounds.last_id)
         for term, values in self._restrictions():
             terms.append(term)
             params += values
@@ -205,3 +236,10 @@ class Fetch:
     def _exact(self, text: str) -> str:
         """The text compared by its bytes: MySQL's collations ignore case, accents and more."""
         return f"CAST({text} AS BINARY)" if self._connection.vendor == "mysql" else text
+
+
+def _seconds_between(early: Any, late: Any) -> float:
+    """SQLite gives times as text."""
+    if isinstance(late, str):
+        early, late = datetime.fromisoformat(early), datetime.fromisoformat(late)
+    return float((late - early).total_seconds())

@@ -29,11 +29,11 @@ def close_connections() -> None:
 
 def begin_worker() -> None:
     """In the child, before anything else."""
-    _forget_connections()
+    forget_connections()
     connection_created.connect(sessions.announce, dispatch_uid="django_async.forking")
 
 
-def _forget_connections() -> None:
+def forget_connections() -> None:
     """Drop what this process inherited all the same, without a word to the server."""
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:

@@ -47,5 +47,9 @@ class Share:
     def of(self, hints: list[Hint]) -> list[Hint]:
         """The parent's own hints. If there are none, the later half of all: each of them is
         somebody else's, who comes to it from the front."""
-        own = [hint for hint in hints if hint.id % self.parents == self.rank]
+        own = [hint for hint in hints if self.owns(hint.id)]
         return own or hints[len(hints) // 2 :]
+
+    def owns(self, job_id: int) -> bool:
+        """Whether the parent is the one to take the job first."""
+        return job_id % self.parents == self.rank

@@ -40,12 +40,14 @@ def run(hooks: list[Hook], connection: BaseDatabaseWrapper, job_id: int, label: 
                 label,
                 extra=about(job_id, label.partition("(")[0]),
             )
-    if hooks and not connection.in_atomic_block:
-        _end_what_they_began(connection)
+    if hooks:
+        end_what_they_began(connection)
 
 
-def _end_what_they_began(connection: BaseDatabaseWrapper) -> None:
+def end_what_they_began(connection: BaseDatabaseWrapper) -> None:
     """A transaction that a hook left open would be the next job's: nobody would commit it."""
+    if connection.in_atomic_block:  # a TestCase's
+        return
     try:
         connection.rollback()
         connection.set_autocommit(True)

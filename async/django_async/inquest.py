@@ -11,13 +11,13 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from django_async import sessions, store
-from django_async.errors import AttemptFailed
+from django_async import sessions, store, witness
 from django_async.hints import Hint
-from django_async.outcomes import Failed, Failure, Lost, Undecided
+from django_async.outcomes import Cancelled, Failed, Failure, Lost, Undecided, unsuccessful
 from django_async.payload import about, printable
+from django_async.seam import WorkerInterrupted
 from django_async.store import Settlement
-from forkpool import TimeLimitExceeded, WorkerDied
+from forkpool import TimeLimitExceeded, WorkerDied, soft_time_limit
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +52,10 @@ class Inquest:
         self._deaths.append((hint, death, seconds))
         self._next = 0.0
 
-    def look(self) -> Iterator[Failed | Lost]:
-        """What can be told by now: attempts that failed and are recorded, and attempts that were
-        executed all the same. One by one, for the database may go away in between."""
+    def look(self) -> Iterator[Failed | Cancelled | Lost]:
+        """What can be told by now: attempts that failed or were cancelled and are recorded, and
+        attempts that were executed all the same. One by one, for the database may go away in
+        between."""
         if self.clock() < self._next:
             return
         self._open_deaths()
@@ -95,27 +96,28 @@ class Inquest:
         while self._deaths:
             hint, death, seconds = self._deaths[-1]
             sessions.end_all(death.note)
-            label = store.label(hint, self.using)
-            self._undecided[hint.id] = Undecided(hint, label, seconds, _failure_of(death))
+            label, name, queue = store.describe(hint, self.using)
+            self._undecided[hint.id] = Undecided(
+                hint, label, seconds, _failure_of(death), name=name, queue=queue
+            )
             self._deaths.pop()
 
-    def _settle(self, outcome: Undecided) -> Failed | Lost | None:
+    def _settle(self, outcome: Undecided) -> Failed | Cancelled | Lost | None:
         settlement = store.settle(outcome.hint, outcome.failure, self.using)
         if settlement is Settlement.UNDECIDED:
             return None
         del self._undecided[outcome.hint.id]
         if settlement is Settlement.EXECUTED:
             return _survived(outcome)
-        _log_failure(outcome)
-        given_up = settlement is Settlement.DISCARDED
-        return Failed(outcome.hint, outcome.label, outcome.seconds, outcome.failure, given_up)
-
-
-def _about(outcome: Undecided) -> dict[str, object]:
-    return about(outcome.hint.id, outcome.label.partition("(")[0])
+        end = unsuccessful(outcome, outcome.failure, discarded=settlement is Settlement.DISCARDED)
+        with soft_time_limit(PATIENCE):  # receivers of signals are the application's code
+            witness.tell(end, self.using)
+        return end
 
 
 def _failure_of(death: WorkerDied) -> Failure:
+    if isinstance(death, WorkerInterrupted):
+        return Failure.of_interruption(str(death))
     if isinstance(death, TimeLimitExceeded):
         return Failure.of_timeout(str(death))
     return Failure.of_death(str(death))
@@ -127,17 +129,6 @@ def _survived(outcome: Undecided) -> Lost:
         "Job %s was executed before this: %s",
         outcome.hint.id,
         printable(outcome.failure.exception),
-        extra=_about(outcome),
+        extra=about(outcome.hint.id, outcome.name),
     )
     return Lost(outcome.hint, taken=True)
-
-
-def _log_failure(outcome: Undecided) -> None:
-    logger.error(
-        "Job %s failed: %s: %s",
-        outcome.hint.id,
-        outcome.label,
-        printable(outcome.failure.exception),
-        exc_info=AttemptFailed(outcome.failure.exception),
-        extra=_about(outcome),
-    )

@@ -22,7 +22,10 @@ from django_async import clock, conf, policy
 from django_async.hints import Hint
 from django_async.models import Job
 
-COLUMNS = "name, args, kwargs, meta, priority, attempts, crashes, stamp"
+COLUMNS = (
+    "name, args, kwargs, meta, queue, priority, attempts, crashes, stamp,"
+    " COALESCE(scheduled, added)"
+)
 LOCK = {
     "postgresql": "FOR NO KEY UPDATE SKIP LOCKED",
     "mysql": "FOR UPDATE SKIP LOCKED",
@@ -47,11 +50,19 @@ class Claimed:
     args: str
     kwargs: str
     meta: str
+    queue: str
     priority: int
     attempts: int
     crashes: int
     stamp: str | None
+    due: Any
+    """Since when: its time, or when it was added."""
     started: Any
+
+    @property
+    def waited(self) -> float | None:
+        """Seconds from when it was due to its start."""
+        return clock.seconds_between(self.due, self.started)
 
 
 def lock(

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from django_async.hints import Hint
+from django_async.seam import TaskInterrupted
 from forkpool import explain_memory_error
 
 LONGEST_TEXT = 100_000
@@ -33,13 +34,18 @@ class Failure:
     """Whether the worker died: the first time, the job is due again at once."""
     all_died: bool = False
     """Whether its parent and siblings died with it: the job goes on being run alone."""
+    cancels: bool = False
+    """Whether somebody asked for its end: the job is cancelled, and not tried again."""
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """From an exception; a traceback shows lines of code, never the values of variables."""
         explain_memory_error(error)
         lines = traceback.format_exception(type(error), error, error.__traceback__)
-        return cls(storable(_repr(error)), storable("".join(lines)))
+        trace = storable("".join(lines))
+        if interrupted := _interruption(error):
+            return cls(f"Cancelled({str(interrupted)!r})", trace, cancels=True)
+        return cls(storable(_repr(error)), trace)
 
     @classmethod
     def of_death(cls, description: str) -> Failure:
@@ -57,6 +63,16 @@ class Failure:
         )
 
     @classmethod
+    def of_interruption(cls, description: str) -> Failure:
+        """From the end of a worker that had to be killed, since its job was to be cancelled and did
+        not heed that."""
+        return cls(
+            f"Cancelled({description!r})",
+            "The process was killed: there is no traceback.\n",
+            cancels=True,
+        )
+
+    @classmethod
     def of_common_death(cls) -> Failure:
         """From an attempt with which everybody died who could have told its end."""
         return replace(cls.of_death("worker and parent ended while the job ran"), all_died=True)
@@ -68,23 +84,40 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Executed:
-    """Its effects, its result and its mark are committed."""
+class Attempted:
+    """An attempt that was made. Those who watch the queue want to know of what and how long."""
 
     hint: Hint
     label: str
     seconds: float
+    name: str | None = field(default=None, kw_only=True)
+    queue: str | None = field(default=None, kw_only=True)
+    waited: float | None = field(default=None, kw_only=True)
+    """Seconds from when the job was due to its start; None where that is not known, as of an
+    attempt whose worker has died."""
+
+    @property
+    def attempt(self) -> int:
+        """1 for the job's first one."""
+        return self.hint.attempts + 1
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Executed(Attempted):
+    """Its effects, its result and its mark are committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Attempted):
     """Nothing of it was kept but its error."""
 
-    hint: Hint
-    label: str
-    seconds: float
     failure: Failure
     discarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled(Attempted):
+    """Somebody asked for its end: nothing of it was kept but its error, and it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +153,37 @@ class Away:
 
 
 @dataclass(frozen=True, slots=True)
-class Undecided:
+class Undecided(Attempted):
     """It failed and its row's lock is gone: the failure is still to be recorded, by whoever can
     take that lock again and finds the job unexecuted."""
 
-    hint: Hint
-    label: str
-    seconds: float
     failure: Failure
 
 
-Outcome = Executed | Failed | Lost | Busy | Conflict | Away | Undecided
+Outcome = Executed | Failed | Cancelled | Lost | Busy | Conflict | Away | Undecided
+
+
+End = Executed | Failed | Cancelled
+"""Of an attempt that counts as one."""
+
+
+def word(outcome: End) -> str:
+    """How it ended, in one word: as logs, metrics and spans say it."""
+    match outcome:
+        case Executed():
+            return "executed"
+        case Cancelled():
+            return "cancelled"
+    return "discarded" if outcome.discarded else "failed"
+
+
+def unsuccessful(attempted: Attempted, failure: Failure, *, discarded: bool) -> Failed | Cancelled:
+    """The end of an attempt that did not succeed, now that it is recorded."""
+    what = (attempted.hint, attempted.label, attempted.seconds)
+    more = {field: getattr(attempted, field) for field in ("name", "queue", "waited")}
+    if failure.cancels:
+        return Cancelled(*what, **more)
+    return Failed(*what, failure, discarded, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +241,13 @@ def storable(text: str) -> str:
     text = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
     cut = len(text) - LONGEST_TEXT
     return text if cut <= 0 else f"{text[:LONGEST_TEXT]}\n… and {cut} more characters"
+
+
+def _interruption(error: BaseException | None) -> TaskInterrupted | None:
+    """The interruption that the error is, or that it came of: a statement that was cut off, say."""
+    while error is not None and not isinstance(error, TaskInterrupted):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _repr(error: BaseException) -> str:

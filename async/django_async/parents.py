@@ -60,8 +60,7 @@ class Registration:
         """Write down what is about to run, in its order, before any of it does."""
         batch = [_entry(hint) for hint in hints]
         self.show_life()
-        written = Parent.objects.using(self.using).filter(token=self.token)
-        if not written.update(batch=json.dumps(batch)):
+        if not stamps.write_batch(self.token, json.dumps(batch), self.using):
             Parent.objects.using(self.using).create(
                 token=self.token,
                 host=liveness.host(),
@@ -79,16 +78,24 @@ class Registration:
             liveness.drop_lock(self.token, connections[self.using])
             self._locked_on = None
 
-    def look_around(self) -> None:
+    def look_around(self) -> bool:
         """Stamp what other parents had in hand when they died, and strike these out; learn which
-        place this one has among those that live."""
+        place this one has among those that live. Whether there were dead ones."""
         parents = list(Parent.objects.using(self.using).order_by("pk"))
-        dead = [one for one in parents if one.token != self.token and has_died(one, self.using)]
+        living = liveness.living(
+            [(one.token, one.process) for one in parents], connections[self.using]
+        )
+        dead = [
+            one
+            for one in parents
+            if one.token not in {self.token, *living} and has_died(one, self.using)
+        ]
         for parent in dead:
             _bequeath(parent, self.using)
         tokens = [one.token for one in parents if one not in dead]
         if self.token in tokens:
             self.share = Share(tokens.index(self.token), len(tokens))
+        return bool(dead)
 
     @property
     def is_hidden(self) -> bool:

@@ -24,7 +24,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u
 UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
 """What reading a row's JSON raises where it is none, or is not a list and a dict."""
 
-META_KEYS = ("atomic", "backoff", "max_attempts", "timeout")
+META_KEYS = ("atomic", "backoff", "max_attempts", "timeout", "traceparent", "tracestate")
 """The keys of ``meta`` that mean something to the queue."""
 
 

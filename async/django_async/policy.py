@@ -24,34 +24,35 @@ def history(
 ) -> History:
     """A job's past and its own rules, from its row. Never raises: a failure must be recordable
     whatever stands in ``meta``. ``about`` goes with what is logged of the job's back-off."""
-    options = _options(meta)
-    limit = options.get("max_attempts")
+    found = options(meta)
+    limit = found.get("max_attempts")
     return History(
         attempts=attempts,
         crashes=crashes,
         priority=priority,
         max_attempts=limit if isinstance(limit, int) and limit > 0 else None,
         max_crashes=conf.current().max_crashes,
-        backoff=_backoff(options.get("backoff"), about),
+        backoff=_backoff(found.get("backoff"), about),
     )
 
 
 def timeout(meta: str) -> float | None:
     """Seconds that the job may run: as its ``meta`` says, else as the settings do."""
-    seconds = _options(meta).get("timeout")
+    seconds = options(meta).get("timeout")
     if is_seconds(seconds) and isinstance(seconds, (int, float)) and seconds > 0:
         return float(seconds)
     return conf.current().timeout
 
 
-def _options(meta: str) -> dict[str, object]:
+def options(meta: str) -> dict[str, object]:
+    """What stands in ``meta``; nothing where that is no JSON, or no dict."""
     if meta == "{}":  # as most are
         return {}
     try:
-        options = json.loads(meta)
+        found = json.loads(meta)
     except UNREADABLE:
         return {}
-    return options if isinstance(options, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _backoff(value: object, about: About) -> Callable[[int], float]:

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from django_async.engine import Summary
 from django_async.hints import Hint
-from django_async.outcomes import Executed, Failed
+from django_async.outcomes import End, Failed, word
 from django_async.payload import printable
 
 
@@ -22,7 +22,7 @@ class Lines:
     def handed_out(self, number: int, hint: Hint) -> None:
         """Nothing to say: a line tells how a job ended."""
 
-    def ended(self, outcome: Executed | Failed) -> None:
+    def ended(self, outcome: End) -> None:
         if self._each:
             self._write(describe(outcome))
 
@@ -43,7 +43,7 @@ class Bar:
     def handed_out(self, number: int, hint: Hint) -> None:
         """The bar moves when jobs end."""
 
-    def ended(self, outcome: Executed | Failed) -> None:
+    def ended(self, outcome: End) -> None:
         if isinstance(outcome, Failed):
             self._failed += 1
             self._bar.set_postfix(failed=self._failed, refresh=False)
@@ -60,20 +60,21 @@ def _size(out: TextIO) -> dict[str, Any]:
     return {"dynamic_ncols": True} if all(known) else {"ncols": 80, "nrows": 24}
 
 
-def describe(outcome: Executed | Failed) -> str:
+def describe(outcome: End) -> str:
     """One line about a job: its id, its call, how it ended and how long it took."""
-    end = "executed"
+    end = word(outcome)
     if isinstance(outcome, Failed):
-        end = "discarded" if outcome.discarded else "failed"
         end += f": {printable(outcome.failure.exception)[:500]}"
     return f"{outcome.hint.id}: {outcome.label} {end} ({outcome.seconds:.3f} s)"
 
 
 def summarise(summary: Summary) -> str:
     """One line about the pass."""
-    ended = summary.executed + summary.failed
+    ended = summary.executed + summary.failed + summary.cancelled
+    cancelled = f", {summary.cancelled} cancelled" if summary.cancelled else ""
     rate = ended / summary.seconds if summary.seconds else 0.0
     return (
-        f"{summary.executed} executed, {summary.failed} failed, {summary.skipped} skipped"
+        f"{summary.executed} executed, {summary.failed} failed{cancelled},"
+        f" {summary.skipped} skipped"
         f" in {summary.seconds:.2f} s ({rate:.0f} jobs/s)"
     )

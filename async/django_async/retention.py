@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from django_async import clock
 from django_async.models import Group, Job
 
 BATCH = 1000
@@ -15,13 +16,26 @@ BATCH = 1000
 def remove_before(moment: datetime, using: str) -> None:
     """Delete the jobs without a group that ended before the moment, and the groups all of whose
     jobs did. A group without jobs stays: somebody may be about to fill it."""
-    old = _ended_before(moment)
-    jobs = Job.objects.using(using)
-    _delete(jobs.filter(old, group=None))
-    members = jobs.filter(group=OuterRef("pk"))
-    young = members.exclude(old)
-    groups = Group.objects.using(using).filter(Exists(members), ~Exists(young))
-    _delete(groups)
+    _delete(Job.objects.using(using).filter(_ended_before(moment), group=None))
+    _delete(_old_groups(moment, using))
+
+
+def remove_some(seconds: float, using: str, at_most: int) -> int:
+    """Delete about so many of the jobs and groups that ended longer than so many seconds ago, by
+    the database's clock; how many rows that were."""
+    moment = clock.as_field_value(clock.utc_now(using) - timedelta(seconds=seconds))
+    removed = 0
+    for state in ("executed", "cancelled", "discarded"):
+        old = Job.objects.using(using).filter(group=None, **{f"{state}__lt": moment})
+        removed += _delete_first(old.order_by(state), at_most - removed)
+    return removed + _delete_first(_old_groups(moment, using).order_by("pk"), at_most - removed)
+
+
+def _old_groups(moment: datetime, using: str) -> QuerySet[Group]:
+    """The groups that have jobs, all of which ended before the moment."""
+    members = Job.objects.using(using).filter(group=OuterRef("pk"))
+    young = members.exclude(_ended_before(moment))
+    return Group.objects.using(using).filter(Exists(members), ~Exists(young))
 
 
 def _ended_before(moment: datetime) -> Q:
@@ -29,6 +43,13 @@ def _ended_before(moment: datetime) -> Q:
 
 
 def _delete(rows: QuerySet[Any]) -> None:
-    model, using = rows.model, rows.db
-    while ids := list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH]):
-        model._default_manager.using(using).filter(pk__in=ids).delete()
+    while _delete_first(rows.order_by("pk"), BATCH):
+        pass
+
+
+def _delete_first(rows: QuerySet[Any], number: int) -> int:
+    """Delete the first rows of a query, with what belongs to them; how many of them there were."""
+    ids = list(rows.values_list("pk", flat=True)[:number]) if number > 0 else []
+    if ids:
+        rows.model._default_manager.using(rows.db).filter(pk__in=ids).delete()
+    return len(ids)

@@ -24,20 +24,16 @@ undecided, and the engine looks again later.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from django.db import Error as DriverError
 from django.db import connections, transaction
 
-from django_async import current, hooks, parents, payload, policy, stamps, store, trouble
+from django_async import hooks, parents, payload, stamps, store, trouble
+from django_async.attempt import Attempt, Claim
 from django_async.errors import (
-    AttemptFailed,
     ConnectionClosed,
     JobNotRunnable,
     JobRowGone,
@@ -54,15 +50,12 @@ from django_async.outcomes import (
     Busy,
     Conflict,
     Executed,
-    Failed,
     Failure,
     Lost,
     Outcome,
     Undecided,
 )
 from django_async.store import Settlement
-from django_async.utils import object_at_end_of_path
-from forkpool import soft_time_limit
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +69,9 @@ UNSTAMP_PATIENCE = 2.0
 def run_job(hint: Hint, using: str, token: str | None = None) -> Outcome:
     """Attempt the job that the hint names, for the parent with this token; say how it ended."""
     for may_retry in [True] * RETRIES + [False]:
-        attempt = Attempt(hint, using, store.claim, token, may_retry=may_retry)
+        attempt = AtomicAttempt(hint, using, store.claim, token, may_retry=may_retry)
         outcome = attempt.run()
+        attempt.witness.ended(outcome, attempt.error)
         if not isinstance(outcome, Conflict):
             break
     if attempt.is_suspect and isinstance(outcome, Lost | Busy | Away):
@@ -93,8 +87,9 @@ def execute_now(job: Job) -> Any:
     using = job._state.db or "default"
     refuse_open_transaction(using)
     hint = Hint(job.pk, job.attempts, job.priority, job.scheduled, job.group_id)
-    attempt = Attempt(hint, using, store.claim_now)
+    attempt = AtomicAttempt(hint, using, store.claim_now)
     outcome = attempt.run()
+    attempt.witness.ended(outcome, attempt.error)
     job.refresh_from_db(using=using)
     if isinstance(outcome, Executed):
         return attempt.result
@@ -115,48 +110,27 @@ def refuse_open_transaction(using: str) -> None:
         )
 
 
-@contextmanager
-def only_here() -> Iterator[None]:
-    """End a copy of this process that the block has forked, as soon as it leaves the block: it
-    shares the transaction, and must neither commit it nor say goodbye to the server."""
-    here = os.getpid()
-    try:
-        yield
-    finally:
-        if os.getpid() != here:
-            os._exit(1)
-
-
-class Attempt:
-    """One attempt: what it has found out so far."""
+class AtomicAttempt(Attempt):
+    """An attempt in one transaction."""
 
     def __init__(
         self,
         hint: Hint,
         using: str,
-        claim: Callable[[Hint, str], Claimed | None],
+        claim: Claim,
         token: str | None = None,
         *,
         may_retry: bool = False,
     ) -> None:
-        self.hint = hint
-        self.using = using
-        self.connection = connections[using]
-        self.claim = claim
+        super().__init__(hint, using, claim)
         self.token = token
         self.may_retry = may_retry
         self.is_suspect = token is not None and hint.stamp == SUSPECTED
-        self.claimed: Claimed | None = None
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.last_session: Any = None
-        self.began = time.monotonic()
 
     def run(self) -> Outcome:
         """The transaction, and what follows from its end; before it, a suspect is stamped."""
         try:
-            self.connection.ensure_connection()
-            self.last_session = self.connection.connection
+            self.connect()
             if self.is_suspect and not stamps.stamp_alone(self.hint, self.token or "", self.using):
                 return Lost(self.hint, store.was_executed(self.hint, self.using))
             with transaction.atomic(using=self.using, durable=True):
@@ -170,7 +144,7 @@ class Attempt:
             if self._may_run_again(error):
                 return Conflict(self.hint)
             return self._after_lost_transaction(error)
-        hooks.run(taken, self.connection, self.hint.id, self._label())
+        hooks.run(taken, self.connection, self.hint.id, self.label())
         return outcome
 
     def take_stamp_back(self) -> None:
@@ -182,7 +156,7 @@ class Attempt:
                     return
                 time.sleep(0.01)
         except DriverError:  # it stays until this parent tries again, or ends
-            logger.debug("Job %s stays stamped.", self.hint.id, exc_info=True, extra=self._about())
+            logger.debug("Job %s stays stamped.", self.hint.id, exc_info=True, extra=self.about())
 
     def _inside_transaction(self) -> Outcome:
         self.claimed = self.claim(self.hint, self.using)
@@ -202,7 +176,7 @@ class Attempt:
         # Beyond the savepoint nothing can be undone alone: a failure undoes the transaction.
         if not store.mark_executed(self.claimed, result, self.using):
             raise JobRowGone
-        return Executed(self.hint, self._label(), self._seconds())
+        return Executed(self.hint, self.label(), self.seconds(), **self.told())
 
     def _give_back(self) -> Outcome:
         taken = store.was_executed(self.hint, self.using)
@@ -225,7 +199,7 @@ class Attempt:
         returned = False
         try:
             with transaction.atomic(using=self.using):
-                self.result = self._call(claimed)
+                self.result = self.call(claimed)
                 result = payload.dump_result(self.result)
                 self._check_transaction()
                 returned = True
@@ -235,13 +209,6 @@ class Attempt:
             self._explain(error, returned=returned)
             raise
         return result
-
-    def _call(self, claimed: Claimed) -> Any:
-        function = object_at_end_of_path(claimed.name)
-        args, kwargs = json.loads(claimed.args), json.loads(claimed.kwargs)
-        limit = soft_time_limit(policy.timeout(claimed.meta))
-        with current.running(claimed.id, self.using), only_here(), limit:
-            return function(*args, **kwargs)
 
     def _check_transaction(self) -> None:
         """Notice what Django would silently answer with a rollback."""
@@ -277,16 +244,15 @@ class Attempt:
         )
 
     def _record_here(self, claimed: Claimed, failure: Failure) -> Outcome:
-        state = store.record(claimed, failure, self.using)
-        return self._failed(failure, state.discarded)
+        return self.ended(failure, store.record(claimed, failure, self.using))
 
     def _after_lost_transaction(self, error: BaseException) -> Outcome:
         """All was rolled back, or so it seems: record it under the row's lock, taken anew."""
         if self.claimed is None:
-            return self._after_failed_claim(error)
+            return self.after_failed_claim(error)
         self.error = error
         failure = Failure.of(error)
-        self._drop_dead_connection()
+        self.drop_dead_connection()
         try:
             settlement = store.settle(self.hint, failure, self.using)
         except DriverError:
@@ -294,57 +260,11 @@ class Attempt:
                 "The failure of job %s is still to be recorded.",
                 self.hint.id,
                 exc_info=True,
-                extra=self._about(),
+                extra=self.about(),
             )
             settlement = Settlement.UNDECIDED
         if settlement is Settlement.UNDECIDED:
-            return Undecided(self.hint, self._label(), self._seconds(), failure)
+            return Undecided(self.hint, self.label(), self.seconds(), failure, **self.told())
         if settlement is Settlement.EXECUTED:
             return Lost(self.hint, taken=True)
-        return self._failed(failure, settlement is Settlement.DISCARDED)
-
-    def _after_failed_claim(self, error: BaseException) -> Outcome:
-        """Nothing has happened to the job: try again, if there is reason to hope."""
-        if self._has_lost_session():
-            self._drop_dead_connection()
-        elif trouble.is_outage(error, self.connection, None):
-            self.connection.close()
-            return Away(self.hint, str(error))
-        elif not trouble.is_conflict(error, self.using):
-            raise error
-        return Busy(self.hint)
-
-    def _has_lost_session(self) -> bool:
-        """Whether the session with which the attempt began has ended since."""
-        if self.last_session is None:
-            return False
-        lost = trouble.has_lost(self.last_session, self.connection)
-        return lost or not trouble.is_alive(self.connection)
-
-    def _drop_dead_connection(self) -> None:
-        if not trouble.is_alive(self.connection):
-            self.connection.close()
-
-    def _failed(self, failure: Failure, discarded: bool) -> Outcome:
-        label = self._label()
-        logger.error(
-            "Job %s failed: %s: %s",
-            self.hint.id,
-            label,
-            payload.printable(failure.exception),
-            exc_info=self.error or AttemptFailed(failure.exception),
-            extra=self._about(),
-        )
-        return Failed(self.hint, label, self._seconds(), failure, discarded)
-
-    def _label(self) -> str:
-        """The call, on one line."""
-        job = self.claimed
-        return payload.label(job.name, job.args, job.kwargs) if job else f"job {self.hint.id}"
-
-    def _about(self) -> dict[str, object]:
-        """What each log record carries."""
-        return payload.about(self.hint.id, self.claimed.name if self.claimed else None)
-
-    def _seconds(self) -> float:
-        return time.monotonic() - self.began
+        return self.ended(failure, settlement)

@@ -40,6 +40,25 @@ def suspect(batch: Sequence[tuple[int, int]], most: int, using: str) -> bool:
     return free == open_ends
 
 
+def write_batch(token: str, batch: str, using: str) -> bool:
+    """Write what a parent has in hand; False if it has no row.
+
+    PostgreSQL need not have it on disk before jobs run: it is written for the case that the parent
+    dies, and not that the server does, with which every attempt ends without anybody's fault. The
+    setting rides on the statement, and holds for its transaction alone.
+    """
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return bool(Parent.objects.using(using).filter(token=token).update(batch=batch))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE async_parent SET batch = %s WHERE token = %s"
+            " RETURNING set_config('synchronous_commit', 'off', true)",
+            [batch, token],
+        )
+        return bool(cursor.rowcount == 1)
+
+
 def lock_parent(parent: int, using: str) -> bool:
     """Lock the row of a parent, unless somebody else has it, or has already struck it out."""
     take_turn(using)

@@ -15,7 +15,7 @@ from typing import Any
 from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_async import clock, payload, policy
+from django_async import clock, conf, payload, policy
 from django_async.hints import SUSPECTED, Hint
 from django_async.locks import Claimed, lock, longest_idle
 from django_async.models import Error, Job
@@ -69,8 +69,33 @@ def mark_executed(claimed: Claimed, result: str, using: str) -> bool:
         return bool(cursor.rowcount == 1)
 
 
-def record(claimed: Claimed, failure: Failure, using: str) -> NextState:
+def record(claimed: Claimed, failure: Failure, using: str) -> Settlement:
     """Write the error and the job's next state, under the lock that the caller holds."""
+    if failure.cancels:
+        return _record_cancellation(claimed, failure, using)
+    state = _next_state(claimed, failure, using)
+    if failure.died and state.discarded and state.crashes == conf.current().max_crashes:
+        failure = failure.given_up(state.crashes)
+    add_error(claimed.id, failure, using)
+    columns = _columns(state, using)
+    columns["stamp"] = SUSPECTED if failure.all_died else None
+    job = Job.objects.using(using).filter(pk=claimed.id)
+    if not job.filter(cancelled=None).update(**columns):
+        # Cancelled after it had lost its lock: the attempt counts, and the job stays as it is.
+        job.update(attempts=state.attempts, crashes=state.crashes, started=None, stamp=None)
+    return Settlement.DISCARDED if state.discarded else Settlement.RECORDED
+
+
+def _record_cancellation(claimed: Claimed, failure: Failure, using: str) -> Settlement:
+    """The attempt counts, and the job has ended."""
+    add_error(claimed.id, failure, using)
+    job = Job.objects.using(using).filter(pk=claimed.id)
+    job.filter(cancelled=None).update(cancelled=clock.DatabaseNow())
+    job.update(attempts=claimed.attempts + 1, started=None, stamp=None)
+    return Settlement.RECORDED
+
+
+def _next_state(claimed: Claimed, failure: Failure, using: str) -> NextState:
     past = policy.history(
         claimed.meta,
         attempts=claimed.attempts,
@@ -81,15 +106,6 @@ def record(claimed: Claimed, failure: Failure, using: str) -> NextState:
     with transaction.atomic(using=using):  # a back-off is the application's code
         state = after_failure(past, died=failure.died)
         transaction.set_rollback(True, using=using)
-    if failure.died and state.discarded and state.crashes == past.max_crashes:
-        failure = failure.given_up(state.crashes)
-    add_error(claimed.id, failure, using)
-    columns = _columns(state, using)
-    columns["stamp"] = SUSPECTED if failure.all_died else None
-    job = Job.objects.using(using).filter(pk=claimed.id)
-    if not job.filter(cancelled=None).update(**columns):
-        # Cancelled after it had lost its lock: the attempt counts, and the job stays as it is.
-        job.update(attempts=state.attempts, crashes=state.crashes, started=None, stamp=None)
     return state
 
 
@@ -108,8 +124,7 @@ def settle(hint: Hint, failure: Failure, using: str) -> Settlement:
     """
 
     def write(claimed: Claimed) -> Settlement:
-        state = record(claimed, failure, using)
-        return Settlement.DISCARDED if state.discarded else Settlement.RECORDED
+        return record(claimed, failure, using)
 
     return _underlock(hint, using, write)
 
@@ -131,11 +146,11 @@ def was_executed(hint: Hint, using: str) -> bool:
     return ends.first() is not None
 
 
-def label(hint: Hint, using: str) -> str:
-    """The job's call on one line, for a job whose worker can no longer say it."""
+def describe(hint: Hint, using: str) -> tuple[str, str | None, str | None]:
+    """The job's call on one line, its name and its queue, where its worker can no longer say it."""
     jobs = Job.objects.using(using).filter(pk=hint.id)
-    row = jobs.values_list("name", "args", "kwargs").first()
-    return payload.label(*row) if row else f"job {hint.id}"
+    row = jobs.values_list("name", "args", "kwargs", "queue").first()
+    return (payload.label(*row[:3]), row[0], row[3]) if row else (f"job {hint.id}", None, None)
 
 
 def _underlock(hint: Hint, using: str, write: Callable[[Claimed], Settlement]) -> Settlement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from heapq import heappop, heappush
 from operator import itemgetter
 from typing import Any
@@ -50,6 +51,10 @@ class Walk:
             self._turn_page()
         return heappop(self._hints)[1] if self._hints else None
 
+    def count(self, at_most: int) -> int:
+        """How many jobs there are to offer, counted no further than so many."""
+        return self._fetch.count(at_most)
+
     def queued(self) -> list[Hint]:
         """The hints at hand, in order."""
         return [hint for _, hint in sorted(self._hints, key=itemgetter(0))]
@@ -81,6 +86,22 @@ class Walk:
         if hint.group is not None:
             self._groups.add(hint.group)
 
+    def hear(self, ids: Iterable[int | None]) -> None:
+        """There are new jobs: these, or (None) some. They are not this pass's."""
+
+    def look_now(self) -> None:
+        """What could not be claimed may be free by now: a pass comes to it anyway."""
+
+    def heed_pauses(self, paused: frozenset[str]) -> None:
+        """Offer nothing of these queues. The hints at hand are read again, without them."""
+        if paused == self._fetch.selection.paused:
+            return
+        self._fetch.selection = replace(self._fetch.selection, paused=paused)
+        for hint in self.queued():
+            self._held.discard(hint.id)
+            self._again[hint.id] = self._clock()
+        self._hints = []
+
     @property
     def finished(self) -> bool:
         """Whether nothing is left to offer, now or later."""
@@ -111,11 +132,15 @@ class Walk:
         while not self._hints and not self._exhausted:
             page = self._fetch.page(self._cursor, size)
             fresh = [hint for hint in page if self._is_new(hint)]
-            taken = self.share.of(fresh)
+            taken = self._choose(fresh)
             self._add(taken)
             if len(taken) == len(fresh):
                 self._cursor = page[-1] if page else self._cursor
                 self._exhausted = len(page) < size
+
+    def _choose(self, hints: list[Hint]) -> list[Hint]:
+        """What to take of a page, beside other parents."""
+        return self.share.of(hints)
 
     def _is_new(self, hint: Hint) -> bool:
         return (

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any, TypeVar
 
-from django_async import sessions
+from django_async import exporter, sessions, signals, tracing
 from django_async.forking import begin_worker
 from django_async.hints import Hint
 from django_async.outcomes import Outcome
 from django_async.runner import run_job
 from django_async.workplace import Workplace
 
+T = TypeVar("T")
+
 
 def begin() -> None:
     """In the child, before its first job."""
+    exporter.let_go()
     sessions.unbind_reads()
     begin_worker()
     _workplace()
+    tracing.flush_at_exit()
+    signals.tell_worker_started()
 
 
 def attempt(hint: Hint, using: str, token: str) -> Outcome:
     """Attempt the job, and leave the process as it was."""
     return _workplace().run(run_job, hint, using, token)
+
+
+def chore(function: Callable[..., T], *args: Any) -> T:
+    """Do something for the parent that is no job."""
+    return _workplace().run(function, *args)
 
 
 @cache

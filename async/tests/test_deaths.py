@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from django.db import connection
 
 from django_async import clock, fetch, hooks, schedule
 from django_async.engine import Engine, Options
+from django_async.lane import Lane
 from django_async.models import Group, Job
 from django_async.parents import Registration
 from django_async.walk import Walk
@@ -178,8 +179,8 @@ class DeadlyPool(InlinePool):
     def submit(self, function: Callable[..., Any], *args: Any, **limits: float | None) -> Task:
         return super().submit((lambda *_: None) if self.deadly else function, *args, **limits)
 
-    def wait(self, timeout: float | None = None) -> list[Ended]:
-        ended = super().wait(timeout)
+    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
+        ended = super().wait(timeout, wakeups)
         if self.deadly:
             ended = [replace(one, error=WorkerDied(one.pid, -9)) for one in ended]
             self.deadly = not ended
@@ -192,10 +193,16 @@ def pass_with_a_death() -> Pass:
     recorder = Recorder()
     with StopSignals() as stop, DeadlyPool() as pool:
         recorder.kept.summary = Engine(
-            walk=Walk(reads, 64, time.monotonic),
+            lanes=[
+                Lane(
+                    using="default",
+                    walk=Walk(reads, 64, time.monotonic),
+                    parent=Registration("default"),
+                    pool=pool,
+                    clock=time.monotonic,
+                )
+            ],
             pool=pool,
-            parent=Registration("default"),
-            using="default",
             clock=time.monotonic,
             stop=stop,
             report=recorder,

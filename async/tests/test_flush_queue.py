@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django_async import report, schedule
 from django_async.api import schedule_many
 from django_async.models import Error, Job
-from django_async.outcomes import Executed, Failed
+from django_async.outcomes import Cancelled, Executed, Failed
 from suite import abuse, jobs
 from suite.models import Note
 from suite.processes import BARE, manage
@@ -76,7 +76,7 @@ def test_with_keep_going_a_pass_goes_on_and_still_ends_with_status_1(
 def test_after_a_failure_running_jobs_finish(
     flush: Flush, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ended(_lines: report.Lines, outcome: Executed | Failed) -> None:
+    def ended(_lines: report.Lines, outcome: Executed | Failed | Cancelled) -> None:
         if isinstance(outcome, Failed):
             (tmp_path / "failed").touch()
 

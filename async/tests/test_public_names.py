@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 import django_async
 import forkpool
-from django_async import api, errors, helpers, models, stats, utils
+from django_async import api, current, errors, helpers, models, signals, stats, utils
 
 SCHEDULE = (
     "(function, args=None, kwargs=None, run_after=None, meta=None, priority=5,"
@@ -40,8 +41,9 @@ def own(model: type) -> set[str]:
 
 
 def test_the_package() -> None:
-    assert set(django_async.__all__) == {"__version__", "schedule"}
+    assert set(django_async.__all__) == {"__version__", "current_job", "schedule"}
     assert django_async.schedule is api.schedule
+    assert django_async.current_job is current.current_job
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = django_async.no_such_name
 
@@ -118,6 +120,12 @@ def test_an_errors_attributes() -> None:
     assert own(models.Error) == {"job", "job_id", "executed", "exception", "traceback"}
 
 
+def test_a_running_jobs_attributes() -> None:
+    fields = {field.name for field in dataclasses.fields(current.CurrentJob)}
+    assert fields == {"id", "using", "name", "attempt", "queue"}
+    assert signature(current.CurrentJob.progress) == "(self, done, total=None, message='')"
+
+
 def test_errors() -> None:
     tree = {
         name: value.__mro__[1].__name__
@@ -139,6 +147,14 @@ def test_errors() -> None:
         "JobRowGone": "TransactionAbused",
         "QueueStopped": "AsyncError",
         "StopNow": "BaseException",
+    }
+
+
+def test_signals() -> None:
+    assert set(signals.__all__) == {
+        "worker_started",
+        "job_started",
+        *("job_executed", "job_failed", "job_discarded", "job_cancelled"),
     }
 
 

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from django_async import policy, schedule
-from django_async.management.commands.flush_queue import read_size
+from django_async.management.arguments import read_size
 from django_async.models import Job
 from forkpool import TaskTimeout
 from suite import abuse, jobs

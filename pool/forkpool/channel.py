@@ -180,3 +180,11 @@ def loads(message: bytes) -> Any:
         # The object's own code may raise what it likes, a SystemExit too. The parent holds off its
         # signals while it reads, so that no KeyboardInterrupt is among them.
         raise NotPicklable(f"cannot be unpickled: {describe(error)}") from error
+
+
+def loads_or_error(message: bytes) -> Any:
+    """What dumps() was given, or the error that says why it cannot be rebuilt."""
+    try:
+        return loads(message)
+    except NotPicklable as error:
+        return error

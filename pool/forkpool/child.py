@@ -3,7 +3,8 @@
 It sends to the parent, pickled: ``("ready",)`` or ``("failed", text)`` once; then for each task
 ``("returned", value)`` or ``("raised", repr, traceback, pickled exception or None)``, before it
 ``("worn",)`` if it wants to be replaced; and ``("note", pickled note)`` at any time. From the
-parent it receives ``(function, args, soft time limit)``, and an empty message to go.
+parent it receives ``(number, function, args, soft time limit)``, and an empty message to go. What
+goes on beside the messages is in its slot.
 """
 
 import ctypes
@@ -15,12 +16,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from forkpool import notes
+from forkpool import blocks, interrupts, limits, notes
+from forkpool.board import Slot, put_up
 from forkpool.channel import Channel, dumps, loads
 from forkpool.errors import NotPicklable, describe
-from forkpool.limits import disarm, forget, soft_time_limit
+from forkpool.limits import soft_time_limit
 from forkpool.memory import explain_memory_error, limit_memory, resident
 from forkpool.signals import StopSignals
 
@@ -48,12 +51,14 @@ class Birth:
     """What a child gets from its parent.
 
     Attributes:
+        slot: memory that it shares with the parent.
         parent: the parent's process id.
         inherited: closes the parent's descriptors: the child has copies of them all.
         collects: whether the garbage collector is to be on.
     """
 
     channel: Channel
+    slot: Slot
     parent: int
     inherited: Iterable[Callable[[], None]]
     terms: Terms
@@ -65,7 +70,7 @@ def live(birth: Birth) -> None:
     begin(birth)
     initialise(birth.channel, birth.terms)
     birth.channel.send(dumps(("ready",)))
-    work(birth.channel, birth.terms.max_memory)
+    work(birth.channel, birth.slot, birth.terms.max_memory)
 
 
 def begin(birth: Birth) -> None:
@@ -79,8 +84,10 @@ def begin(birth: Birth) -> None:
         gc.enable()
     for close in [*birth.inherited, StopSignals.close_all]:
         close()
-    forget()
+    blocks.forget()
+    limits.forget()
     reset_signals()
+    interrupts.receive()
     reseed()
     notes.connect(birth.channel)
 
@@ -124,15 +131,14 @@ def initialise(channel: Channel, terms: Terms) -> None:
         raise SystemExit(1) from error
 
 
-def work(channel: Channel, max_memory: int | None) -> None:
+def work(channel: Channel, slot: Slot, max_memory: int | None) -> None:
     """Receive, run, report."""
     me = os.getpid()
     try:
         while (message := channel.receive()) != GO:
-            report = run(message)
+            report = run(message, slot)
             if os.getpid() != me:  # the task forked, and this is the copy that came back from it
                 os._exit(1)
-            disarm()
             if max_memory is not None and resident() - len(report) > max_memory:
                 channel.send(dumps(("worn",)))
             channel.send(report)
@@ -140,16 +146,33 @@ def work(channel: Channel, max_memory: int | None) -> None:
         pass  # the parent is gone
 
 
-def run(message: bytes) -> bytes:
+def run(message: bytes, slot: Slot) -> bytes:
     """Run a task, and pickle how it ended."""
     try:
-        function, args, limit = loads(message)
-        with soft_time_limit(limit):
-            value = function(*args)
+        try:
+            number, function, args, limit = loads(message)
+            begin_task(slot, number)
+            with soft_time_limit(limit):
+                value = function(*args)
+        finally:
+            end_task()
         return dumps(("returned", value))
     except BaseException as error:  # noqa: BLE001 - whatever a task raises is its own failure
         explain_memory_error(error)
         return dumps(("raised", describe(error), format_error(error), pickled(error)))
+
+
+def begin_task(slot: Slot, number: int) -> None:
+    """Let it show things, and be interrupted."""
+    put_up(partial(slot.write, number))
+    interrupts.begin(slot, number)
+
+
+def end_task() -> None:
+    """Take back whatever it may have left."""
+    blocks.disarm()
+    interrupts.end()
+    put_up()
 
 
 def format_error(error: BaseException) -> str:

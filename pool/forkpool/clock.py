@@ -11,3 +11,8 @@ def deadline_in(timeout: float | None) -> float | None:
 def left(deadline: float | None) -> float | None:
     """Seconds until then; not less than zero."""
     return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def earliest(*deadlines: float | None) -> float | None:
+    """The one that comes first; None if none of them ever does."""
+    return min((deadline for deadline in deadlines if deadline is not None), default=None)

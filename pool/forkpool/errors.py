@@ -11,9 +11,11 @@
     ├── StartFailed          wait(): children end before they are ready
     ├── TaskRaised           Ended.error: the function raised
     └── WorkerDied           Ended.error: the process ended with the task in its hands
-        └── TimeLimitExceeded    it was ended, since the task took too long
+        ├── TimeLimitExceeded    it was ended, since the task took too long
+        └── WorkerInterrupted    it was ended, since the task went on after its interruption
 
     BaseException
+    ├── TaskInterrupted      raised in a task that somebody wants to end
     └── TaskTimeout          raised in a task that takes too long
 
 The docstring of a class is its default message.
@@ -111,6 +113,23 @@ class TimeLimitExceeded(WorkerDied):
 
     def __str__(self) -> str:
         return f"{super().__str__()}, at the task's time limit of {self.limit:g} s"
+
+
+class WorkerInterrupted(WorkerDied):
+    """The worker's process was ended, because its task went on after it was interrupted."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, since the task went on after it was interrupted"
+
+
+class TaskInterrupted(BaseException):
+    """The task was interrupted.
+
+    No Exception, so that ``except Exception`` in a task does not swallow it.
+    """
+
+    def __str__(self) -> str:
+        return "the task was interrupted"
 
 
 class TaskTimeout(BaseException):

@@ -3,12 +3,15 @@
 import os
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from forkpool.board import put_up
+from forkpool.channel import loads_or_error
 from forkpool.child import format_error
 from forkpool.errors import NotRunning, PoolBusy, TaskRaised, describe
-from forkpool.interface import Ended, Pool, Task
+from forkpool.interface import Ended, Pool, Running, Task
 from forkpool.limits import soft_time_limit
 from forkpool.memory import explain_memory_error
 
@@ -20,8 +23,8 @@ class InlinePool(Pool):
     would have to be ended is this one.
 
     Args:
-        wakeup: a descriptor that wait() watches while it has nothing to return. Without one there
-            is nothing that could end ``wait(None)``, which then returns at once.
+        wakeup: a descriptor that wait() watches while it has nothing to return. Without this one
+            and others nothing could end ``wait(None)``, which then returns at once.
     """
 
     def __init__(self, *, wakeup: int | None = None) -> None:
@@ -29,6 +32,8 @@ class InlinePool(Pool):
         self._running = False
         self._handed_out = 0
         self._ended: list[Ended] = []
+        self._at_hand: tuple[Task, float] | None = None  # and since when
+        self._shown: bytes | None = None
 
     @property
     def idle(self) -> int:
@@ -57,14 +62,24 @@ class InlinePool(Pool):
             raise PoolBusy
         task = Task(self._handed_out + 1, function, args, time_limit, soft_time_limit)
         self._handed_out = task.number
-        self._ended.append(_run(task))
+        with self._showing(task):
+            self._ended.append(_run(task))
         return task
 
-    def wait(self, timeout: float | None = None) -> list[Ended]:
+    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
         self._check_running()
         if not self._ended:
-            self._sleep(timeout)
+            self._sleep(timeout, set(wakeups))
         return self._take_ended()
+
+    def running(self) -> list[Running]:
+        if self._at_hand is None:
+            return []
+        task, since = self._at_hand
+        return [Running(task, os.getpid(), since, self._shown and loads_or_error(self._shown))]
+
+    def interrupt(self, number: int) -> bool:
+        return False
 
     def shutdown(self, timeout: float | None = None) -> list[Ended]:
         self._running = False
@@ -72,6 +87,20 @@ class InlinePool(Pool):
 
     def kill(self) -> list[Ended]:
         return self.shutdown()
+
+    @contextmanager
+    def _showing(self, task: Task) -> Iterator[None]:
+        self._at_hand = task, time.monotonic()
+        self._shown = None
+        before = put_up(self._keep)
+        try:
+            yield
+        finally:
+            put_up(*before)
+            self._at_hand = None
+
+    def _keep(self, data: bytes) -> None:
+        self._shown = data
 
     def _check_running(self) -> None:
         if not self._running:
@@ -81,10 +110,13 @@ class InlinePool(Pool):
         ended, self._ended = self._ended, []
         return ended
 
-    def _sleep(self, timeout: float | None) -> None:
+    def _sleep(self, timeout: float | None, wakeups: set[int]) -> None:
         if self._wakeup is not None:
+            wakeups.add(self._wakeup)
+        if wakeups:
             with selectors.DefaultSelector() as selector:
-                selector.register(self._wakeup, selectors.EVENT_READ)
+                for descriptor in wakeups:
+                    selector.register(descriptor, selectors.EVENT_READ)
                 selector.select(timeout)
         elif timeout is not None:  # else nothing could ever end the sleep
             time.sleep(timeout)

@@ -1,6 +1,6 @@
 """What every pool promises, whichever way it runs its tasks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -43,6 +43,23 @@ class Ended:
     pid: int
     value: Any = None
     error: PoolError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A task that has not ended, as far as the pool knows.
+
+    Attributes:
+        pid: of the process that holds it.
+        since: when it was handed out, on the monotonic clock.
+        shown: the latest value that it has shown with show(); None if there is none, and a
+            NotPicklable if it cannot be rebuilt in the parent.
+    """
+
+    task: Task
+    pid: int
+    since: float
+    shown: Any | None = None
 
 
 class Pool(Protocol):
@@ -99,20 +116,41 @@ class Pool(Protocol):
         """
         ...
 
-    def wait(self, timeout: float | None = None) -> list[Ended]:
+    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
         """Tasks that have ended, each of them once, in the order in which they did.
 
         Returns early, with an empty list, when a worker became idle without a task's end (at the
-        start, or as the replacement of another one) and when the wake-up descriptor is readable
-        (it is the owner who drains it).
+        start, or as the replacement of another one) and when the wake-up descriptor, or one of
+        this call's, is readable (it is the owner who drains it).
 
         Args:
             timeout: in seconds; 0 only looks, None waits without a limit.
+            wakeups: descriptors that are watched as well, in this call only.
 
         Raises:
+            OSError: a wake-up descriptor is closed, or of a kind that cannot be waited for.
+            ValueError: a wake-up descriptor is a negative number.
             StartFailed: workers end again and again before they are ready. That is said once; the
                 next calls go on with the workers that are left, and say it again when none is.
             NotRunning: before start() or after the end.
+        """
+        ...
+
+    def running(self) -> list[Running]:
+        """What the workers hold now, in the order of the hand-outs, with what it shows."""
+        ...
+
+    def interrupt(self, number: int) -> bool:
+        """Raise TaskInterrupted in the task with that number, once, and in no other one.
+
+        It strikes within ``with interruptible():``, and nowhere else in the task. If the task goes
+        on for `grace` seconds in such a block or after it was struck, its process gets a SIGTERM,
+        and a SIGKILL another grace later: it then ends with WorkerInterrupted. To ask again changes
+        nothing.
+
+        Returns:
+            whether a worker holds the task, which may end by itself all the same. Always False
+            where the tasks run in the calling process.
         """
         ...
 

@@ -28,11 +28,11 @@ def tell_parent(note: object) -> None:
 
 
 def _send(channel: Channel, message: bytes) -> None:
-    try:
-        with blocked():
+    with blocked():
+        try:
             channel.send(message)
-    except OSError:
-        pass  # the parent is gone
-    except BaseException:
-        channel.close()  # a part of the message may be under way: nothing can follow it
-        raise
+        except OSError:
+            pass  # the parent is gone
+        except BaseException:
+            channel.close()  # a part of the message may be under way: nothing can follow it
+            raise

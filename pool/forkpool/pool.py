@@ -22,15 +22,15 @@ import os
 import selectors
 import signal
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from forkpool.channel import Channel, dumps
 from forkpool.child import Terms
-from forkpool.clock import deadline_in, left
+from forkpool.clock import deadline_in, earliest, left
 from forkpool.errors import ForkUnavailable, NotRunning, PoolBusy, describe, describe_exit
-from forkpool.interface import Ended, Pool, Task
+from forkpool.interface import Ended, Pool, Running, Task
 from forkpool.signals import blocked
 from forkpool.starts import Starts
 from forkpool.worker import Worker
@@ -54,7 +54,8 @@ class ForkPool(Pool):
         max_memory_per_child: a child that occupies more bytes after a task is replaced.
         memory_limit: of the address space of a child, in bytes: what its tasks try to allocate
             beyond it raises a MemoryError.
-        grace: seconds between a SIGTERM at the end of a task's time_limit and the SIGKILL.
+        grace: seconds between an interrupt() and the SIGTERM, if the task goes on; and between a
+            SIGTERM, which also comes at the end of a task's time_limit, and the SIGKILL.
         start_timeout: seconds that a child has until it is ready.
         wakeup: a descriptor that wait() watches as well; it stays open as long as the pool.
     """
@@ -82,6 +83,7 @@ class ForkPool(Pool):
         self._grace = grace
         self._start_timeout = start_timeout
         self._wakeup = wakeup
+        self._wakeups: set[int] = set()  # of one call of wait()
         self._owner: int | None = None  # process that started the pool
         self._closed = False
         self._selector = selectors.DefaultSelector()
@@ -138,7 +140,7 @@ class ForkPool(Pool):
         if not self._idle:
             raise PoolBusy
         task = Task(self._handed_out + 1, function, args, time_limit, soft_time_limit)
-        message = dumps((function, args, soft_time_limit))
+        message = dumps((task.number, function, args, soft_time_limit))
         while self._idle:
             worker = self._idle.pop()  # the last one to rest: its caches are warm
             if worker.hand(task, message):
@@ -150,16 +152,44 @@ class ForkPool(Pool):
                 return task
         raise PoolBusy  # those that seemed idle are dead, as wait() will find out
 
-    def wait(self, timeout: float | None = None) -> list[Ended]:
+    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
         self._check_running()
         deadline = deadline_in(timeout)
         self._news = False
-        while not (self._ended or self._news):
-            self._refill()
-            self._attend(deadline)
-            if left(deadline) == 0:
-                break
+        try:
+            self._watch_also(wakeups)
+            while not (self._ended or self._news):
+                self._refill()
+                self._attend(deadline)
+                if left(deadline) == 0:
+                    break
+        finally:
+            self._watch_also(())
         return self._take_ended()
+
+    def _watch_also(self, wakeups: Iterable[int]) -> None:
+        """These and no others, of which a handler's exception may have left some: their numbers
+        may belong to somebody else by now."""
+        for descriptor in self._wakeups:
+            self._unwatch(descriptor)
+        wanted = set(wakeups) - {self._wakeup}
+        if min(wanted, default=0) < 0:
+            raise ValueError(f"a descriptor is not negative, as {min(wanted)} is")
+        self._wakeups = wanted
+        for descriptor in wanted:
+            self._selector.register(descriptor, _READ, self._note_wakeup)
+
+    def running(self) -> list[Running]:
+        with blocked():  # the values are rebuilt, which runs their own code
+            running = [worker.running() for worker in self._workers]
+        return sorted(filter(None, running), key=lambda held: held.task.number)
+
+    def interrupt(self, number: int) -> bool:
+        for worker in self._workers:
+            if worker.task and worker.task.number == number:
+                worker.interrupt(self._grace)
+                return True
+        return False
 
     def shutdown(self, timeout: float | None = None) -> list[Ended]:
         deadline = deadline_in(timeout)
@@ -241,10 +271,9 @@ class ForkPool(Pool):
 
     def _due(self, deadline: float | None) -> float | None:
         """When there is something to do though no descriptor says so."""
-        due = [deadline, *(worker.deadline for worker in self._workers)]
-        if self._missing and not (self._closed or self._starts.exhausted):
-            due.append(self._starts.due)
-        return min((moment for moment in due if moment is not None), default=None)
+        waits = self._missing and not (self._closed or self._starts.exhausted)
+        refill = self._starts.due if waits else None
+        return earliest(deadline, refill, *(worker.deadline for worker in self._workers))
 
     def _press(self) -> None:
         """See to those that are late, unless what they have said by now makes up for it."""

@@ -9,9 +9,15 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, ClassVar, Self
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
-_NAMES = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGALRM", "SIGUSR1", "SIGUSR2")
-_USUAL = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]  # less on Windows
+_STOPPING = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM")
+_NAMES = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGALRM", "SIGURG", "SIGUSR1", "SIGUSR2")
+
+
+def _existing(names: Iterable[str]) -> list[signal.Signals]:
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]  # less on Windows
+
+
+_USUAL = _existing(_NAMES)
 
 
 @contextmanager
@@ -29,26 +35,37 @@ def blocked(signals: Iterable[int] = _USUAL) -> Iterator[None]:
 
 
 class StopSignals:
-    """While the context is entered, SIGINT and SIGTERM are only counted.
+    """While the context is entered, SIGINT, SIGTERM, SIGQUIT and SIGHUP are only counted.
 
-    Its descriptor, given to a pool as `wakeup`, then becomes readable, so that wait() returns.
-    Only the main thread can receive signals: in another one this changes nothing, and counts none.
+    SIGQUIT, which is to say at once, counts as two signals. A SIGHUP that is ignored already, as
+    under nohup, stays so.
+
+    The descriptor, given to a pool as `wakeup`, becomes readable at a signal, so that wait()
+    returns. Only the main thread can receive signals: in another one this changes nothing, and
+    counts none.
 
     Args:
         on_second: called with the signal's number from the handler, between any two byte codes, at
             the second signal and each one after it. It may raise, to interrupt what runs.
+        hangups: a SIGHUP says something else than to stop: it is counted apart, also if it was
+            ignored before.
 
     Attributes:
         count: number of signals so far.
         signum: the latest of them.
+        hangups: number of SIGHUPs so far, if they are counted apart.
     """
 
     _all: ClassVar[weakref.WeakSet["StopSignals"]] = weakref.WeakSet()
 
-    def __init__(self, *, on_second: Callable[[int], object] | None = None) -> None:
+    def __init__(
+        self, *, on_second: Callable[[int], object] | None = None, hangups: bool = False
+    ) -> None:
         self.count = 0
         self.signum: int | None = None
+        self.hangups = 0
         self._on_second = on_second
+        self._hangs_up = hangups
         # A pair of sockets and not a pipe, for the sake of Windows.
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
@@ -78,8 +95,18 @@ class StopSignals:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-            self._handlers = {signum: signal.signal(signum, self._note) for signum in _STOPPING}
+            self._handlers = {signum: signal.signal(signum, self._note) for signum in self._heeded}
         return self
+
+    @property
+    def _heeded(self) -> list[signal.Signals]:
+        return [
+            signum
+            for signum in _existing(_STOPPING)
+            if signum.name != "SIGHUP"
+            or self._hangs_up
+            or signal.getsignal(signum) != signal.SIG_IGN
+        ]
 
     def __exit__(
         self,
@@ -100,7 +127,11 @@ class StopSignals:
         self._writer.close()
 
     def _note(self, signum: int, _frame: FrameType | None) -> None:
-        self.count += 1
+        name = signal.Signals(signum).name
+        if name == "SIGHUP" and self._hangs_up:
+            self.hangups += 1
+            return
+        self.count += 2 if name == "SIGQUIT" else 1
         self.signum = signum
         if self.count > 1 and self._on_second:
             self._on_second(signum)

@@ -3,17 +3,26 @@
 import gc
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import multiprocess.util  # its exit handler waits for children: it must exist before the pool's
 
-from forkpool import child
-from forkpool.channel import Channel, loads
-from forkpool.clock import deadline_in, left
-from forkpool.errors import NotPicklable, PoolError, TaskRaised, TimeLimitExceeded, WorkerDied
-from forkpool.interface import Ended, Task
+from forkpool import child, interrupts
+from forkpool.board import Slot
+from forkpool.channel import Channel, loads, loads_or_error
+from forkpool.clock import deadline_in, earliest, left
+from forkpool.errors import (
+    NotPicklable,
+    PoolError,
+    TaskRaised,
+    TimeLimitExceeded,
+    WorkerDied,
+    WorkerInterrupted,
+)
+from forkpool.interface import Ended, Running, Task
 
 _LAST_MOMENT = 1.0  # seconds that a process without a channel has to end by itself
 
@@ -26,10 +35,11 @@ class Worker:
         death: a descriptor that is readable when the process has ended.
         attempt: which attempt in a row to start workers it belongs to.
         task: what it holds at the moment.
+        since: when it was handed the latest one, on the monotonic clock.
         finished: number of tasks that it has reported.
         ready: whether it has been initialised.
-        deadline: when press() is to be called, on the monotonic clock: while it starts and while
-            its task has a limit.
+        deadline: when press() is to be called, on the monotonic clock: while it starts, while its
+            task has a limit, and once that was interrupted.
         lost: whether its channel has ended, so that nothing more will come of it.
         overdue: whether it was asked to end, since its task took too long.
         worn: whether it occupies more memory than it should.
@@ -46,8 +56,10 @@ class Worker:
         attempt: int,
     ) -> None:
         self.channel, theirs = Channel.pair()
+        self._slot = Slot()
         birth = child.Birth(
             channel=theirs,
+            slot=self._slot,
             parent=os.getpid(),
             inherited=[self.channel.close, *inherited],
             terms=terms,
@@ -57,6 +69,7 @@ class Worker:
             self._process = fork(birth)
         except BaseException:
             self.channel.close()
+            self._slot.close()
             raise
         finally:
             theirs.close()
@@ -64,10 +77,13 @@ class Worker:
         self.death = self._watch_death()
         self.attempt = attempt
         self.task: Task | None = None
+        self.since = 0.0
         self.finished = 0
         self.ready = False
         self._start_timeout = start_timeout
         self.deadline = deadline_in(start_timeout)
+        self._limit: float | None = None  # when the task's time is over
+        self._patience: float | None = None  # when a task that was interrupted should have ended
         self.lost = False
         self.overdue = False
         self.worn = False
@@ -93,8 +109,29 @@ class Worker:
         except OSError:
             return False
         self.task = task
-        self.deadline = deadline_in(task.time_limit)
+        self.since = time.monotonic()
+        self.deadline = self._limit = deadline_in(task.time_limit)
         return True
+
+    def interrupt(self, grace: float) -> None:
+        """Have its task interrupted, and see to it that the task ends; the second time nothing."""
+        if self.task is None or self.overdue or self._patience is not None:
+            return
+        self._slot.wanted = self.task.number
+        self._be_patient(grace)
+        with suppress(ProcessLookupError):  # somebody else has reaped it
+            interrupts.signal_to(self.pid)
+
+    def _be_patient(self, grace: float) -> None:
+        self._patience = deadline_in(grace)
+        self.deadline = earliest(self._limit, self._patience)
+
+    def running(self) -> Running | None:
+        """What it holds and shows."""
+        if self.task is None:
+            return None
+        shown = self._slot.read(self.task.number)
+        return Running(self.task, self.pid, self.since, shown and loads_or_error(shown))
 
     def dismiss(self) -> None:
         """Tell it to go after what it may hold now."""
@@ -120,7 +157,7 @@ class Worker:
                 case ("worn",):
                     self.worn = True
                 case ("note", pickled):
-                    self.note = _read(pickled)
+                    self.note = loads_or_error(pickled)
                 case ("returned", value):
                     return self._end(value=value)
                 case ("raised", exception, trace, pickled):
@@ -134,7 +171,7 @@ class Worker:
         task, self.task = self.task, None
         if task is None:  # not an answer to anything
             return None
-        self.deadline = None
+        self.deadline = self._limit = self._patience = None
         self.finished += 1
         return Ended(task, self.pid, value, error)
 
@@ -154,15 +191,22 @@ class Worker:
         if self.lost:
             self.deadline = None
             self.kill()
-            return
-        if self.ready and not self.overdue:
-            self.overdue = True
-            self.deadline = deadline_in(grace)
-            self._process.terminate()
-            return
-        self.complaint = self.complaint or f"was not ready within {self._start_timeout:g} s"
-        self.deadline = None
-        self.kill()
+        elif self.overdue or not self.ready:
+            self.complaint = self.complaint or f"was not ready within {self._start_timeout:g} s"
+            self.deadline = None
+            self.kill()
+        elif left(self._limit) == 0:
+            self._patience = None
+            self._terminate(grace)
+        elif self.task and self._slot.exposed == self.task.number:
+            self._terminate(grace)
+        else:  # the task is where nothing interrupts it
+            self._be_patient(grace)
+
+    def _terminate(self, grace: float) -> None:
+        self.overdue = True
+        self.deadline = deadline_in(grace)
+        self._process.terminate()
 
     def kill(self) -> None:
         """SIGKILL to its process group, so that what the task started ends with it."""
@@ -181,12 +225,15 @@ class Worker:
         return ended, exitcode
 
     def _death(self, task: Task, exitcode: int | None) -> WorkerDied:
+        if self.overdue and self._patience is not None:
+            return WorkerInterrupted(self.pid, exitcode, self.note)
         if self.overdue and task.time_limit is not None:
             return TimeLimitExceeded(self.pid, exitcode, task.time_limit, self.note)
         return WorkerDied(self.pid, exitcode, self.note)
 
     def _close(self) -> None:
         self.channel.close()
+        self._slot.close()
         if self.death != self._process.sentinel:
             os.close(self.death)
         with suppress(ValueError):  # somebody else reaped it, so that it seems to run for ever
@@ -195,18 +242,12 @@ class Worker:
     def disown(self) -> None:
         """Close the descriptors, in a sibling that inherited copies of them."""
         self.channel.close()
+        self._slot.close()
         # Beside the sentinel a Process has a pipe that tells the child of its parent's end. It is
         # known to the finalizer alone, which refuses to do its work in another process.
         pipes = getattr(self._process._popen.finalizer, "_args", ())
         for descriptor in {self.death, self._process.sentinel, *pipes}:
             os.close(descriptor)
-
-
-def _read(note: bytes) -> Any:
-    try:
-        return loads(note)
-    except NotPicklable as error:
-        return error
 
 
 def fork(birth: child.Birth) -> "multiprocess.process.BaseProcess":

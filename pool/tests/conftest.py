@@ -3,7 +3,7 @@
 import os
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -24,13 +24,13 @@ class Waiting:
             assert time.monotonic() < end, "it never happened"
             time.sleep(0.002)
 
-    def ends(self, pool: Pool, count: int) -> list[Ended]:
+    def ends(self, pool: Pool, count: int, wakeups: Iterable[int] = ()) -> list[Ended]:
         """Collect so many ends of tasks."""
         ended: list[Ended] = []
         end = time.monotonic() + DEADLINE
         while len(ended) < count:
             assert time.monotonic() < end, f"{len(ended)} of {count} tasks ended"
-            ended += pool.wait(1)
+            ended += pool.wait(1, wakeups)
         return ended
 
     def idle(self, pool: Pool, count: int = 1) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,8 @@ from forkpool import (
     Task,
     TaskRaised,
     TaskTimeout,
+    interruptible,
+    show,
     soft_time_limit,
     tell_parent,
 )
@@ -198,6 +201,40 @@ def test_a_task_may_tell_whoever_listens(pool: Pool, waiting: Any) -> None:
     assert waiting.run(pool, add, 1).value == 1
 
 
+def test_a_task_may_show_something_to_whoever_looks(pool: Pool, waiting: Any) -> None:
+    assert waiting.run(pool, show, {"done": 1}).error is None
+    assert pool.running() == []
+
+
+def show_a_large_thing() -> None:
+    show(bytes(2000))
+
+
+def test_a_large_thing_is_not_shown(pool: Pool, waiting: Any) -> None:
+    error = waiting.run(pool, show_a_large_thing).error
+    assert isinstance(error, TaskRaised)
+    assert isinstance(error.original, ValueError)
+
+
+def run_interruptibly() -> str:
+    with interruptible():
+        return "ended"
+
+
+def test_a_task_that_nobody_interrupts_runs_as_ever(pool: Pool, waiting: Any) -> None:
+    assert waiting.run(pool, run_interruptibly).value == "ended"
+
+
+def test_what_nobody_holds_is_not_interrupted(make: Make, waiting: Any) -> None:
+    pool = make()
+    assert (pool.interrupt(1), pool.running()) == (False, [])
+    with pool:
+        number = waiting.run(pool, add, 1).task.number
+        assert not pool.interrupt(number)
+        assert not pool.interrupt(number + 1)
+    assert (pool.interrupt(number), pool.running()) == (False, [])
+
+
 def test_wait_returns_at_its_timeout(pool: Pool, waiting: Any) -> None:
     waiting.idle(pool)
     before = time.monotonic()
@@ -217,6 +254,93 @@ def test_wait_returns_for_the_wakeup_and_does_not_drain_it(make: Make, waiting: 
     finally:
         os.close(reader)
         os.close(writer)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(writer)
+    with suppress(OSError):  # the test has closed it
+        os.close(reader)
+
+
+def test_wait_returns_for_a_wakeup_of_the_call(
+    pool: Pool, waiting: Any, pipe: tuple[int, int]
+) -> None:
+    reader, writer = pipe
+    waiting.idle(pool)
+    os.write(writer, b".")
+    assert pool.wait(None, wakeups=[reader, reader]) == []
+    assert os.read(reader, 2) == b"."  # nobody drained it
+
+
+def test_a_wakeup_may_be_the_pools_own_as_well(
+    make: Make, waiting: Any, pipe: tuple[int, int]
+) -> None:
+    reader, writer = pipe
+    with make(wakeup=reader) as pool:
+        waiting.idle(pool)
+        os.write(writer, b".")
+        for _ in range(2):
+            assert pool.wait(None, wakeups=[reader]) == []
+            assert pool.wait(None) == []
+
+
+def test_a_wakeup_is_watched_in_its_call_only(
+    pool: Pool, waiting: Any, pipe: tuple[int, int]
+) -> None:
+    reader, writer = pipe
+    waiting.idle(pool)
+    os.write(writer, b".")
+    assert pool.wait(None, wakeups=[reader]) == []
+    before = time.monotonic()
+    assert pool.wait(0.05) == []
+    assert time.monotonic() - before >= 0.05
+
+
+def test_a_wakeup_may_be_closed_after_its_call(
+    pool: Pool, waiting: Any, pipe: tuple[int, int]
+) -> None:
+    """Its number then belongs to somebody else."""
+    reader, _ = pipe
+    waiting.idle(pool)
+    assert pool.wait(0, wakeups=[reader]) == []
+    os.close(reader)
+    other = os.eventfd(1)
+    try:
+        assert other == reader
+        assert pool.wait(None, wakeups=[other]) == []
+        assert waiting.run(pool, add, 1).value == 1
+    finally:
+        os.close(other)
+    assert pool.wait(0) == []
+
+
+def test_an_end_is_told_though_a_wakeup_is_readable(
+    pool: Pool, waiting: Any, pipe: tuple[int, int]
+) -> None:
+    reader, writer = pipe
+    os.write(writer, b".")
+    waiting.idle(pool)
+    pool.submit(add, 1)
+    (ended,) = waiting.ends(pool, 1, wakeups=[reader])
+    assert ended.value == 1
+
+
+@pytest.mark.parametrize(("bad", "kind"), [(-1, ValueError), (987_654, OSError)])
+def test_a_wakeup_that_is_no_descriptor_is_refused(
+    pool: Pool, waiting: Any, pipe: tuple[int, int], bad: int, kind: type[Exception]
+) -> None:
+    """The good ones beside it are forgotten too."""
+    reader, writer = pipe
+    os.write(writer, b".")
+    waiting.idle(pool)
+    with pytest.raises(kind):
+        pool.wait(None, wakeups=[bad, reader])
+    before = time.monotonic()
+    assert pool.wait(0.05) == []
+    assert time.monotonic() - before >= 0.05
 
 
 def test_nothing_goes_before_the_start(make: Make) -> None:

@@ -10,10 +10,12 @@ from forkpool import (
     ForkUnavailable,
     NotRunning,
     PoolError,
+    TaskInterrupted,
     TaskRaised,
     TaskTimeout,
     TimeLimitExceeded,
     WorkerDied,
+    WorkerInterrupted,
     errors,
 )
 
@@ -25,10 +27,15 @@ def test_the_docstring_is_the_default_message() -> None:
 
 def test_each_error_stands_in_the_tree() -> None:
     kinds = [kind for kind in vars(errors).values() if hasattr(kind, "__traceback__")]
-    assert len(kinds) == 10
+    assert len(kinds) == 12
     for kind in kinds:
-        assert issubclass(kind, PoolError) is (kind is not TaskTimeout)
+        assert issubclass(kind, PoolError) is (kind not in (TaskInterrupted, TaskTimeout))
         assert kind.__name__ in (errors.__doc__ or "")
+
+
+def test_an_interrupt_is_no_exception_that_a_task_would_swallow() -> None:
+    assert not issubclass(TaskInterrupted, Exception)
+    assert str(TaskInterrupted()) == "the task was interrupted"
 
 
 def test_a_timeout_is_no_exception_that_a_task_would_swallow() -> None:
@@ -42,7 +49,9 @@ def test_a_timeout_is_no_exception_that_a_task_would_swallow() -> None:
     [
         WorkerDied(4711, -9, {"session": 1}),
         TimeLimitExceeded(4711, -15, 2.5, note="session 1"),
+        WorkerInterrupted(4711, -15, "a note"),
         TaskRaised("E()", "trace", None),
+        TaskInterrupted(),
         TaskTimeout(0.5),
         NotRunning(),
     ],
@@ -71,6 +80,11 @@ def test_the_end_at_a_time_limit_in_words() -> None:
     assert (str(error), error.limit, error.note) == (words, 60, None)
 
 
+def test_the_end_after_an_interrupt_in_words() -> None:
+    words = "worker 4711 was killed by SIGTERM, since the task went on after it was interrupted"
+    assert str(WorkerInterrupted(4711, -signal.SIGTERM)) == words
+
+
 def test_the_exported_names() -> None:
     assert forkpool.__all__ == [
         "Ended",
@@ -83,15 +97,21 @@ def test_the_exported_names() -> None:
         "Pool",
         "PoolBusy",
         "PoolError",
+        "Running",
         "StartFailed",
         "StopSignals",
         "Task",
+        "TaskInterrupted",
         "TaskRaised",
         "TaskTimeout",
         "TimeLimitExceeded",
         "WorkerDied",
+        "WorkerInterrupted",
         "as_completed",
         "explain_memory_error",
+        "interruptible",
+        "reap_strays",
+        "show",
         "soft_time_limit",
         "tell_parent",
     ]

@@ -155,3 +155,17 @@ def test_no_descriptor_is_left_open(waiting: Any) -> None:
             waiting.run(pool, send_back, 1)
         waiting.run(pool, die, signal.SIGKILL)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_wakeup_that_an_exception_left_behind_is_forgotten(waiting: Any) -> None:
+    """It came from a signal's handler, in the moment in which wait() was about to let it go."""
+    left = os.eventfd(1)
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        pool._watch_also([left])
+        os.close(left)
+        (pid,) = pool.pids
+        os.kill(pid, signal.SIGKILL)
+        waiting.until(lambda: pool.wait(1) == [] and pool.pids not in ([], [pid]))
+        assert pool._workers[0].channel.fileno() == left
+        assert waiting.run(pool, send_back, 1).value == 1

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from forkpool import ForkPool, TaskRaised, TaskTimeout, limits, soft_time_limit
-from forkpool.limits import disarm
+from forkpool.blocks import disarm
 
 SOON = 0.02  # seconds
 FOREVER = 100_000.0
@@ -177,7 +177,7 @@ def strike_at(step: int, clock: Clock, now: float, block: Callable[[], None]) ->
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal count
-        if frame.f_globals.get("__name__") != "forkpool.limits":
+        if frame.f_globals.get("__name__") not in ("forkpool.blocks", "forkpool.limits"):
             return None
         frame.f_trace_opcodes = True
         count += event == "opcode"

@@ -16,7 +16,7 @@ def raise_signal(signum: int) -> None:
     os.kill(os.getpid(), signum)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_only_noted(waiting: Any, signum: int) -> None:
     with StopSignals() as signals:
         assert (signals.count, signals.signum) == (0, None)
@@ -44,6 +44,53 @@ def test_the_second_and_each_later_signal_may_interrupt() -> None:
         raise_signal(signal.SIGTERM)
         raise_signal(signal.SIGINT)
     assert seen == [signal.SIGTERM, signal.SIGINT]
+
+
+def test_sigquit_counts_as_two_signals(waiting: Any) -> None:
+    seen: list[int] = []
+    with StopSignals(on_second=seen.append) as signals:
+        raise_signal(signal.SIGQUIT)
+        waiting.readable(signals)
+        assert (signals.count, signals.signum) == (2, signal.SIGQUIT)
+    assert seen == [signal.SIGQUIT]
+
+
+def test_hangups_may_be_counted_apart(waiting: Any) -> None:
+    """They stop nothing, and wake whoever waits."""
+    seen: list[int] = []
+    with (
+        StopSignals(on_second=seen.append, hangups=True) as signals,
+        ForkPool(1, wakeup=signals.fileno()) as pool,
+    ):
+        waiting.idle(pool)
+        for hangups in (1, 2):
+            raise_signal(signal.SIGHUP)
+            assert pool.wait(None) == []
+            assert (signals.hangups, signals.count, signals.signum) == (hangups, 0, None)
+            signals.drain()
+        raise_signal(signal.SIGTERM)
+        assert (signals.hangups, signals.count, signals.signum) == (2, 1, signal.SIGTERM)
+    assert seen == []
+
+
+def test_a_hangup_that_is_not_counted_apart_is_no_hangup() -> None:
+    with StopSignals() as signals:
+        raise_signal(signal.SIGHUP)
+        assert (signals.hangups, signals.count) == (0, 1)
+
+
+@pytest.mark.parametrize(("hangups", "counted"), [(False, 0), (True, 1)])
+def test_what_nohup_ignores_stays_ignored_unless_somebody_wants_it(
+    hangups: bool, counted: int
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals(hangups=hangups) as signals:
+            raise_signal(signal.SIGHUP)
+            assert (signals.hangups, signals.count) == (counted, 0)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_an_inline_task_is_interrupted() -> None:
@@ -95,7 +142,8 @@ def test_a_handler_that_python_did_not_install_becomes_the_default(
     monkeypatch.setattr(signal, "signal", set_handler)
     with StopSignals():
         calls.clear()
-    assert calls == [(signal.SIGINT, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL)]
+    stopping = [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM]
+    assert calls == [(signum, signal.SIG_DFL) for signum in stopping]
 
 
 def test_other_threads_install_nothing() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from forkpool import Ended, ForkPool, NotPicklable, PoolBusy, WorkerDied, child
+from forkpool.board import Slot
 from forkpool.channel import Channel, loads
 
 FOREVER = 100_000.0  # seconds
@@ -67,9 +68,9 @@ def before_reading(patch: Patch, once: Once) -> None:
 def after_reading(patch: Patch, once: Once) -> None:
     run = child.run
 
-    def die_and_run(message: bytes) -> bytes:
+    def die_and_run(message: bytes, slot: Slot) -> bytes:
         once.die()
-        return run(message)
+        return run(message, slot)
 
     patch.setattr(child, "run", die_and_run)
 
@@ -77,8 +78,8 @@ def after_reading(patch: Patch, once: Once) -> None:
 def after_running(patch: Patch, once: Once) -> None:
     run = child.run
 
-    def run_and_die(message: bytes) -> bytes:
-        report = run(message)
+    def run_and_die(message: bytes, slot: Slot) -> bytes:
+        report = run(message, slot)
         once.die()
         return report
 
@@ -173,8 +174,8 @@ def test_a_death_on_the_way_out_is_no_failure(
     once = Once(tmp_path)
     work = child.work
 
-    def work_and_die(channel: Channel, max_memory: int | None) -> None:
-        work(channel, max_memory)
+    def work_and_die(channel: Channel, slot: Slot, max_memory: int | None) -> None:
+        work(channel, slot, max_memory)
         once.die()
 
     monkeypatch.setattr(child, "work", work_and_die)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_async.current import current
+from django_async import current_job
 from faults import ledger
 from suite import abuse
 
@@ -17,7 +17,7 @@ def take(name: str, *arguments: Any) -> Any:
 
 def take_unentered(name: str) -> Any:
     """For an abuse that commits: what comes before it stays, although the job fails."""
-    running = current()
+    running = current_job()
     assert running is not None
     ledger.note_start(running.id)
     return getattr(abuse, name)()

@@ -9,8 +9,7 @@ from contextlib import suppress
 
 from django.db import connection, transaction
 
-from django_async import schedule
-from django_async.current import current
+from django_async import current_job, schedule
 from django_async.models import Job
 from faults import injection, ledger
 from faults.processes import children
@@ -118,6 +117,6 @@ def have_children(number: int, depth: int) -> int:
 
 def _is_first() -> bool:
     """Whether this is the job's first attempt."""
-    running = current()
+    running = current_job()
     assert running is not None
     return Job.objects.filter(pk=running.id, attempts=0).exists()

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from django.db.models import Exists, OuterRef
 
+from django_async import current_job
 from django_async.clock import DatabaseNow
-from django_async.current import current
 from django_async.models import Error, Job
 from faults.models import Entry
 from faults.place import FOLDER
@@ -39,7 +39,7 @@ class Start:
 
 def enter() -> None:
     """What every job does first: leave the line, and then the row."""
-    running = current()
+    running = current_job()
     assert running is not None
     note_start(running.id)
     Entry.objects.create(job=running.id, pid=os.getpid(), at=time.monotonic())

@@ -19,7 +19,7 @@ from django.db import DatabaseError, IntegrityError, connection, connections, tr
 from django.db.models import F
 from django.utils import timezone
 
-from django_async import current, schedule
+from django_async import current_job, schedule
 from django_async.hints import SUSPECTED
 from django_async.models import Job, Parent
 from suite.jobs import note
@@ -177,7 +177,7 @@ def open_durable_block() -> None:
 
 
 def _own_row() -> Any:
-    job = current.current()
+    job = current_job()
     assert job is not None
     return Job.objects.filter(pk=job.id)
 
@@ -284,7 +284,7 @@ def execute(job_id: int) -> None:
 
 def meet(directory: str, parties: int) -> None:
     """Return when as many jobs are here at the same time."""
-    job = current.current()
+    job = current_job()
     assert job is not None
     touch(str(Path(directory) / f"{job.id}"))
     _wait_until(lambda: len(list(Path(directory).iterdir())) >= parties)
@@ -311,7 +311,7 @@ def wait_for(path: str, signs: str = "") -> None:
     """Have an effect, show a sign of life, and end when the file appears."""
     note("waited")
     if signs:
-        job = current.current()
+        job = current_job()
         assert job is not None
         touch(str(Path(signs) / f"{job.id}"))
     _wait_until(Path(path).exists)
@@ -434,7 +434,7 @@ def count_suspects() -> int:
 
 def read_stamp_elsewhere() -> str | None:
     """This job's stamp, as everybody else sees it."""
-    job = current.current()
+    job = current_job()
     assert job is not None
     return elsewhere(lambda: Job.objects.values_list("stamp", flat=True).get(pk=job.id))
 

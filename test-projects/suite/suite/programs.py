@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 
-from django_async import current, schedule
+from django_async import current_job, schedule
 from django_async.models import Job
 from suite.models import Account, Note
 from suite.together import DEADLINE
@@ -30,7 +30,7 @@ class Undo(Exception):
 def act(key: str, script: Sequence[str]) -> str:
     """Leave a note, then do what the script has for this attempt; after its end all goes well."""
     Note.objects.create(text=key)
-    running = current.current()
+    running = current_job()
     assert running is not None
     attempts = Job.objects.get(pk=running.id).attempts
     step = script[attempts] if attempts < len(script) else "ok"

@@ -14,6 +14,7 @@ from django_async import conf, fetch, worker
 from django_async.engine import Engine, Options, Summary
 from django_async.forking import close_connections
 from django_async.hints import Hint
+from django_async.lane import Lane
 from django_async.outcomes import Executed, Failed
 from django_async.parents import Registration
 from django_async.runner import run_job
@@ -39,7 +40,7 @@ class Pass:
     """One pass over the queue, as its engine told it."""
 
     handed_out: list[Hint] = field(default_factory=list)
-    outcomes: list[Executed | Failed] = field(default_factory=list)
+    outcomes: list[Executed | Failed | Cancelled | Cancelled] = field(default_factory=list)
     summary: Summary = field(default_factory=Summary)
 
     @property
@@ -58,7 +59,7 @@ class Recorder:
         self.kept.handed_out.append(hint)
         assert number == len(self.kept.handed_out)
 
-    def ended(self, outcome: Executed | Failed) -> None:
+    def ended(self, outcome: Executed | Failed | Cancelled) -> None:
         self.kept.outcomes.append(outcome)
 
 
@@ -80,16 +81,22 @@ def run_pass(
     recorder = Recorder()
     before()
     with StopSignals() as stop, _pool(workers) as pool:
-        recorder.kept.summary = Engine(
-            walk=Walk(reads, conf.current().batch_size, time.monotonic),
-            pool=pool,
-            parent=Registration(using, workers or 1),
+        lane = Lane(
             using=using,
+            walk=Walk(reads, conf.current().batch_size, time.monotonic),
+            parent=Registration(using, workers or 1),
+            pool=pool,
+            clock=time.monotonic,
+            at_once=one_writer,
+        )
+        recorder.kept.summary = Engine(
+            lanes=[lane],
+            pool=pool,
             clock=time.monotonic,
             stop=stop,
             report=recorder,
             attempt=worker.attempt if workers else run_job,
-            options=Options(limit, keep_going, one_writer),
+            options=Options(limit, keep_going),
         ).run()
     return recorder.kept
 

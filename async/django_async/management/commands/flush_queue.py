@@ -1,86 +1,56 @@
-"""``manage.py flush_queue``: one pass over the jobs that are due."""
+"""``manage.py flush_queue``: one pass over the jobs that are due, or a service."""
 
 from __future__ import annotations
 
-import argparse
-import os
+import operator
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from django_async import conf, errors, fetch, report, runner, sessions, worker
-from django_async.engine import Engine, Options, Summary
+from django_async import conf, errors, fetch, metrics, report, runner, sessions, wake, worker
+from django_async.engine import Duty, Engine, Options, Summary
+from django_async.exporter import Address
 from django_async.forking import close_connections
+from django_async.lane import Lane
+from django_async.management import arguments
 from django_async.parents import Registration
+from django_async.patrol import Interval, Patrol
+from django_async.upkeep import Cleaner, Reloader, Supervisor, start_anew
 from django_async.walk import Walk
 from forkpool import ForkPool, ForkUnavailable, InlinePool, Pool, PoolError, StopSignals
 
 GOODBYE = 2.0
 """Seconds for workers without a job to end by themselves."""
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
 COUNT_AT_MOST = 100_000
 """Jobs that are counted to give the progress bar an end."""
 
 
 class Command(BaseCommand):
-    help = "Executes the jobs that are due now, in order, in a single pass."
+    help = "Executes the jobs that are due now, in order, in a single pass; or all, for ever."
     _engine: Engine | None = None
 
     def add_arguments(self, parser: CommandParser) -> None:
-        add = parser.add_argument
-        add(
-            "--workers",
-            type=_workers,
-            default=0,
-            metavar="N",
-            help="how many worker processes to fork, or 'auto' for one a CPU;"
-            " without it, jobs run in this process, one after the other",
-        )
-        add("--jobs", "-j", type=_positive, metavar="N", help="attempt at most N jobs")
-        add("--filter", "-f", default="", metavar="PREFIX", help="only jobs whose name starts so")
-        add(
-            "--queue",
-            action="append",
-            default=[],
-            metavar="NAME",
-            help="only this queue; repeatable",
-        )
-        add("--which", "-w", type=int, default=0, metavar="I", help="with --outof: id %% N == I")
-        add("--outof", "-o", type=_positive, default=1, metavar="N", help="see --which")
-        add("--database", default=DEFAULT_DB_ALIAS, metavar="ALIAS", help="the queue's database")
-        add("--keep-going", action="store_true", help="go on after a job has failed")
-        add(
-            "--max-jobs-per-worker",
-            type=_positive,
-            metavar="N",
-            help="replace a worker process after N jobs; 1 is a fresh fork for each job",
-        )
-        add(
-            "--max-memory-per-worker",
-            type=read_size,
-            metavar="SIZE",
-            help="replace a worker process that occupies more memory after a job (200M, 1G)",
-        )
-        add(
-            "--memory-limit",
-            type=read_size,
-            metavar="SIZE",
-            help="fail a job with a MemoryError if its process would need more address space",
-        )
+        arguments.add_to(parser)
 
     def handle(self, **options: Any) -> None:
-        using = self._database(options["database"])
-        _refuse_impossible(using, options["workers"])
+        aliases = _databases(options["database"])
+        for alias in aliases:
+            _refuse_impossible(alias, options["workers"])
+        if options["reload"] and not options["forever"]:
+            raise CommandError("--reload is for a service: it needs --forever.")
         with ExitStack() as stack:
-            stop = stack.enter_context(StopSignals(on_second=self._interrupt))
+            stop = stack.enter_context(
+                StopSignals(on_second=self._interrupt, hangups=options["forever"])
+            )
+            reloader = Reloader()
             try:
-                summary = self._run(stack, stop, using, options)
+                summary = self._run(stack, stop, reloader, aliases, options)
             except errors.StopNow:
                 raise SystemExit(128 + (stop.signum or 0)) from None
             except ForkUnavailable as error:
@@ -89,37 +59,47 @@ class Command(BaseCommand):
                 ) from error
             except (PoolError, errors.QueueStopped) as error:
                 raise CommandError(str(error)) from error
-        self._conclude(summary, options["verbosity"])
+            starts_anew = not stop.count and (stop.hangups or reloader.has_changed)
+        self._conclude(summary, options)
+        if starts_anew:
+            start_anew()
 
     def _run(
-        self, stack: ExitStack, stop: StopSignals, using: str, options: dict[str, Any]
+        self,
+        stack: ExitStack,
+        stop: StopSignals,
+        reloader: Reloader,
+        aliases: list[str],
+        options: dict[str, Any],
     ) -> Summary:
-        if options["workers"]:
+        counted = self._metrics(stack, aliases, options)
+        for alias in aliases if options["workers"] else ():
             stack.enter_context(
-                sessions.bounded_reads(connections[using], conf.current().timeout_grace)
+                sessions.bounded_reads(connections[alias], conf.current().timeout_grace)
             )
         pool = stack.enter_context(_pool(options, stop))
-        chosen = fetch.Selection(
-            options["filter"], tuple(options["queue"]), options["which"], options["outof"]
-        )
-        reads = fetch.Fetch(using, fetch.bounds(using), chosen)
-        shown = self._reporter(reads, options["verbosity"])
+        lanes = [_lane(alias, pool, options) for alias in aliases]
+        shown = self._reporter(lanes, options)
         stack.callback(shown.close)
-        one_writer = 1 if connections[using].vendor == "sqlite" else None
+        supervisor = Supervisor()
+        duties: list[Duty] = [supervisor, *_duties(lanes, options)] if options["forever"] else []
+        if options["reload"]:
+            duties.append(reloader)
         self._engine = Engine(
-            walk=Walk(reads, conf.current().batch_size, time.monotonic),
+            lanes=lanes,
             pool=pool,
-            parent=Registration(using, options["workers"] or 1),
-            using=using,
             clock=time.monotonic,
             stop=stop,
             report=shown,
             attempt=worker.attempt if options["workers"] else runner.run_job,
-            options=Options(options["jobs"], options["keep_going"], one_writer),
+            options=_options(options),
+            duties=duties,
+            metrics=counted,
         )
         try:
             return self._engine.run()
         finally:
+            supervisor.tell("STOPPING=1")
             # Nothing runs any more: what does not go now is kept by a thread that a job has left.
             pool.shutdown(timeout=GOODBYE)
 
@@ -127,26 +107,94 @@ class Command(BaseCommand):
         """At a second signal: out of the job that runs in this process, or out of a statement that
         gets no answer. Otherwise the engine sees it at its next turn."""
         engine = self._engine
-        if engine is None or isinstance(engine.pool, InlinePool) or engine.access.busy:
+        if engine is None or isinstance(engine.pool, InlinePool) or engine.is_busy_with_database:
             raise errors.StopNow
 
-    def _reporter(self, reads: fetch.Fetch, verbosity: int) -> report.Bar | report.Lines:
-        if self.stderr.isatty() and verbosity == 1:
-            total = reads.count(COUNT_AT_MOST)
-            return report.Bar(sys.stderr, total if total < COUNT_AT_MOST else None)
-        return report.Lines(self.stdout.write, verbosity)
+    def _metrics(
+        self, stack: ExitStack, aliases: list[str], options: dict[str, Any]
+    ) -> metrics.Metrics:
+        """Before anything else: a port that is taken is to be known at the start."""
+        address: Address | None = options["metrics"]
+        if address is None:
+            return metrics.NoMetrics()
+        try:
+            shown = metrics.Prometheus(address, aliases)
+        except OSError as error:
+            raise CommandError(f"--metrics {address}: {error.strerror or error}.") from error
+        except PoolError as error:
+            raise CommandError(f"--metrics needs a process of its own: {error}") from error
+        stack.callback(shown.close)
+        if options["verbosity"] >= 1:
+            self.stdout.write(f"Metrics are at http://{shown.address}/metrics")
+            self.stdout.flush()
+        return shown
 
-    def _conclude(self, summary: Summary, verbosity: int) -> None:
-        if verbosity >= 1:
+    def _reporter(self, lanes: list[Lane], options: dict[str, Any]) -> report.Bar | report.Lines:
+        if self.stderr.isatty() and options["verbosity"] == 1:
+            return report.Bar(sys.stderr, None if options["forever"] else _count(lanes))
+        return report.Lines(self.stdout.write, options["verbosity"])
+
+    def _conclude(self, summary: Summary, options: dict[str, Any]) -> None:
+        if options["verbosity"] >= 1:
             self.stdout.write(report.summarise(summary))
-        if summary.first_failure:
+        if summary.first_failure and not (
+            options["forever"] and options["keep_going"] is not False
+        ):
             raise CommandError(report.describe(summary.first_failure), returncode=1)
 
-    def _database(self, alias: str) -> str:
+
+def _lane(using: str, pool: Pool, options: dict[str, Any]) -> Lane:
+    """The walk over one database, and what goes with it."""
+    settings = conf.current()
+    forever = options["forever"]
+    chosen = fetch.Selection(
+        options["filter"], tuple(options["queue"]), options["which"], options["outof"]
+    )
+    reads = fetch.Fetch(using, None if forever else fetch.bounds(using), chosen)
+    interval = Interval(settings.poll_min, settings.poll_max)
+    return Lane(
+        using=using,
+        walk=Patrol(reads, settings.batch_size, time.monotonic, interval)
+        if forever
+        else Walk(reads, settings.batch_size, time.monotonic),
+        parent=Registration(using, options["workers"] or 1),
+        pool=pool,
+        clock=time.monotonic,
+        at_once=1 if connections[using].vendor == "sqlite" else None,
+        ear=wake.Ear(using) if forever else None,
+    )
+
+
+def _options(options: dict[str, Any]) -> Options:
+    goes_on = options["keep_going"]
+    return Options(
+        limit=options["jobs"],
+        keep_going=options["forever"] if goes_on is None else goes_on,
+        grace=conf.current().stop_grace,
+    )
+
+
+def _duties(lanes: list[Lane], options: dict[str, Any]) -> Iterator[Duty]:
+    if (seconds := conf.current().retention) is None:
+        return
+    for lane in lanes:
+        yield Cleaner(lane, seconds, worker.chore if options["workers"] else operator.call)
+
+
+def _count(lanes: list[Lane]) -> int | None:
+    """How many jobs a pass has before it, unless there are too many to be counted."""
+    total = sum(lane.walk.count(COUNT_AT_MOST) for lane in lanes)
+    return total if total < COUNT_AT_MOST else None
+
+
+def _databases(named: list[str] | str) -> list[str]:
+    """The aliases, each once. (One alone may come from call_command as it is.)"""
+    aliases = [named] if isinstance(named, str) else list(dict.fromkeys(named))
+    for alias in aliases:
         if alias not in connections:
             known = ", ".join(connections)
             raise CommandError(f"There is no database {alias!r} in DATABASES, which has: {known}.")
-        return alias
+    return aliases or [DEFAULT_DB_ALIAS]
 
 
 def _pool(options: dict[str, Any], stop: StopSignals) -> Pool:
@@ -185,33 +233,3 @@ def _refuse_impossible(using: str, workers: int) -> None:
 
 def _is_in_memory(connection: Any) -> bool:
     return bool(connection.vendor == "sqlite" and connection.is_in_memory_db())
-
-
-def _workers(text: str) -> int:
-    if text == "auto":
-        return (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
-    number = int(text) if text.isdecimal() else -1
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of processes nor 'auto'")
-    return number
-
-
-def read_size(text: str) -> int:
-    """Bytes, from a whole number with or without a unit."""
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
-    if not number.isdecimal() or int(number) < 1 or unit not in _UNITS:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a size such as 200M or 1G (units: K, M, G; without one, bytes)"
-        )
-    return int(number) * _UNITS[unit]
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return number

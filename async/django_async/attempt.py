@@ -1,0 +1,121 @@
+"""What every attempt at a job is made of, whether it runs in a transaction or not."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connections
+
+from django_async import current, payload, policy, trouble
+from django_async.hints import Hint
+from django_async.locks import Claimed
+from django_async.outcomes import Attempted, Away, Busy, Failure, Outcome, unsuccessful
+from django_async.seam import interruptible
+from django_async.store import Settlement
+from django_async.utils import object_at_end_of_path
+from django_async.witness import Witness
+from forkpool import soft_time_limit
+
+logger = logging.getLogger(__name__)
+
+Claim = Callable[[Hint, str], Claimed | None]
+
+
+class Attempt:
+    """One attempt: what it has found out so far."""
+
+    def __init__(self, hint: Hint, using: str, claim: Claim) -> None:
+        self.hint = hint
+        self.using = using
+        self.connection = connections[using]
+        self.claim = claim
+        self.claimed: Claimed | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.last_session: Any = None
+        self.witness = Witness(using)
+        self.began = time.monotonic()
+
+    def connect(self) -> None:
+        """Have a session, and remember it: Django may put another one in its place."""
+        self.connection.ensure_connection()
+        self.last_session = self.connection.connection
+
+    def call(self, claimed: Claimed) -> Any:
+        """Call the job's function, within its limit, where it can be interrupted."""
+        function = object_at_end_of_path(claimed.name)
+        args, kwargs = json.loads(claimed.args), json.loads(claimed.kwargs)
+        job = current.CurrentJob(
+            claimed.id, self.using, claimed.name, claimed.attempts + 1, claimed.queue
+        )
+        limit = soft_time_limit(policy.timeout(claimed.meta))
+        seen = self.witness.running(claimed)
+        with current.running(job), only_here(), seen, interruptible(), limit:
+            self.witness.started(claimed)
+            return function(*args, **kwargs)
+
+    def after_failed_claim(self, error: BaseException) -> Outcome:
+        """Nothing has happened to the job: try again, if there is reason to hope."""
+        if self._has_lost_session():
+            self.drop_dead_connection()
+        elif trouble.is_outage(error, self.connection, None):
+            self.connection.close()
+            return Away(self.hint, str(error))
+        elif not trouble.is_conflict(error, self.using):
+            raise error
+        return Busy(self.hint)
+
+    def _has_lost_session(self) -> bool:
+        """Whether the session with which the attempt began has ended since."""
+        if self.last_session is None:
+            return False
+        lost = trouble.has_lost(self.last_session, self.connection)
+        return lost or not trouble.is_alive(self.connection)
+
+    def drop_dead_connection(self) -> None:
+        if not trouble.is_alive(self.connection):
+            self.connection.close()
+
+    def ended(self, failure: Failure, settlement: Settlement) -> Outcome:
+        """The end of an attempt that did not succeed."""
+        discarded = settlement is Settlement.DISCARDED
+        return unsuccessful(self.attempted(), failure, discarded=discarded)
+
+    def attempted(self) -> Attempted:
+        """What there is to tell of it, however it ends."""
+        return Attempted(self.hint, self.label(), self.seconds(), **self.told())
+
+    def told(self) -> dict[str, Any]:
+        """What those who watch want to know of the job."""
+        job = self.claimed
+        return {"name": job.name, "queue": job.queue, "waited": job.waited} if job else {}
+
+    def label(self) -> str:
+        """The call, on one line."""
+        job = self.claimed
+        return payload.label(job.name, job.args, job.kwargs) if job else f"job {self.hint.id}"
+
+    def about(self) -> dict[str, object]:
+        """What each log record carries."""
+        return payload.about(self.hint.id, self.claimed.name if self.claimed else None)
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+
+@contextmanager
+def only_here() -> Iterator[None]:
+    """End a copy of this process that the block has forked, as soon as it leaves the block: it
+    shares the transaction, and must neither commit it nor say goodbye to the server."""
+    here = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != here:
+            os._exit(1)

@@ -1,0 +1,203 @@
+"""One database's part of an engine: its hints, what of it runs, and what became of that.
+
+All that needs the database goes through the lane's access, so that a lane whose database is away
+holds up no other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from django_async.access import LONGEST, Access
+from django_async.control import Control, Run
+from django_async.hints import Hint
+from django_async.inquest import AGAIN, Inquest
+from django_async.outcomes import Cancelled, Failed, Lost
+from django_async.parents import Registration
+from django_async.wake import Ear
+from django_async.walk import Walk
+from forkpool import Pool, Running
+
+BEAT, IDLE_BEAT = 0.25, 1.0
+"""Seconds between two moments at which others see what runs here, and requests to cancel are
+heeded: while jobs run, and while none does."""
+
+PAUSES_AGE = 0.04
+"""Seconds for which a look at the paused queues holds."""
+
+LOOK_AROUND, LOOK_OUT = 0.25, 1.0
+"""Seconds between two looks at the other parents: what one that has died had in hand is then free
+at once. The second is that of a parent which knows of no other."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """The jobs of one database."""
+
+    using: str
+    walk: Walk
+    parent: Registration
+    pool: Pool
+    clock: Callable[[], float]
+    at_once: int | None = None
+    """How many jobs may hold a transaction at the same time; None is as many as there are workers.
+    SQLite has one writer."""
+    ear: Ear | None = None
+    """Hears of new jobs, for a service."""
+    held: dict[int, Hint] = field(default_factory=dict)
+    """What runs, by the number of its task."""
+    access: Access = field(init=False)
+    inquest: Inquest = field(init=False)
+    control: Control = field(init=False)
+    _since: dict[int, float] = field(default_factory=dict)
+    _suspect: int | None = None
+    """The number of the task that is a suspect: beside it no other suspect runs."""
+    _waits_for_suspect: bool = False
+    _next_look_around: float = 0.0
+    _next_beat: float = 0.0
+    _next_look_at_pauses: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.access = Access(self.using, self.clock)
+        self.inquest = Inquest(self.using, self.clock)
+        self.control = Control(self.using, self.parent.token, self.clock)
+
+    def open(self) -> None:
+        """Become known to other parents."""
+        self.access.use(self._register)
+
+    def close(self) -> None:
+        """Nothing of this lane runs any more."""
+        self.inquest.abandon()
+        self.withdraw()
+
+    def withdraw(self, limit: float = LONGEST) -> None:
+        """Be known to nobody any more."""
+        self.access.use(self.parent.withdraw, limit)
+        self.access.use(self.control.clear, limit)
+
+    def next(self) -> Hint | None:
+        """The next job that may run now, written down as about to."""
+        return self.access.use(self._next) if self.may_hand_out else None
+
+    def take(self, number: int, hint: Hint) -> None:
+        """The hint was handed out as this task."""
+        self.held[number], self._since[number] = hint, self.clock()
+        self._next_beat = min(self._next_beat, self.clock() + BEAT)
+        if hint.suspected:
+            self._suspect = number
+
+    def release(self, number: int) -> tuple[Hint, float]:
+        """The hint of a task that has ended, and how many seconds it took."""
+        if number == self._suspect:
+            self._suspect, self._waits_for_suspect = None, False
+        return self.held.pop(number), self.clock() - self._since.pop(number)
+
+    def attend(self) -> list[Failed | Cancelled | Lost]:
+        """What is to be seen to between two looks at the workers; how undecided attempts ended."""
+        ends: list[Failed | Cancelled | Lost] = []
+        if self.parent.is_hidden:
+            self.access.use(self.parent.show_life)
+        if self.ear:
+            self.access.use(partial(self._hear, self.ear))
+        if self.inquest:
+            self.access.use(lambda: ends.extend(self.inquest.look()))
+        if self.clock() >= self._next_look_around:
+            self.access.use(self._look_around)
+        if self.clock() >= self._next_beat:
+            self.access.use(self._beat)
+        return ends
+
+    @property
+    def may_hand_out(self) -> bool:
+        """Whether another job may begin beside those that run."""
+        if self._waits_for_suspect:
+            return False
+        return self.at_once is None or len(self.held) < self.at_once
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing runs, is undecided, or is left to be offered."""
+        return not self.held and not self.inquest and self.walk.finished
+
+    @property
+    def open_ends(self) -> int:
+        """Attempts whose end is not known yet."""
+        return len(self.held) + len(self.inquest)
+
+    def pause(self, *, takes: bool) -> float | None:
+        """Seconds for which nothing is to be done here but to wait for what runs; whether a worker
+        could take a job is for the engine to say."""
+        if self.access.outage.is_on:
+            return self.access.outage.pause
+        if self.inquest:
+            return AGAIN
+        until_beat = max(0.0, self._next_beat - self.clock()) if self.held else None
+        if not (takes and self.may_hand_out):
+            return until_beat
+        if self.walk.pause is None:
+            return until_beat if self.held else 0.0
+        return min(self.walk.pause, until_beat) if until_beat is not None else self.walk.pause
+
+    def _register(self) -> None:
+        self.parent.register()
+        self._note_place()
+
+    def _look_around(self) -> None:
+        if self.parent.look_around():
+            self.walk.look_now()
+        self._note_place()
+
+    def _beat(self) -> None:
+        """Show what runs, and interrupt what is to be cancelled."""
+        self._next_beat = self.clock() + (BEAT if self.held else IDLE_BEAT)
+        runs = {run.task.number: run for run in self.pool.running() if run.task.number in self.held}
+        shown = [_as_shown(self.held[number], run) for number, run in runs.items()]
+        wanted = self.control.beat(shown)
+        for number in runs:
+            if self.held[number].id in wanted:
+                self.pool.interrupt(number)
+
+    def _heed_pauses(self) -> None:
+        if self.clock() >= self._next_look_at_pauses:
+            self.walk.heed_pauses(self.control.paused())
+            self._next_look_at_pauses = self.clock() + PAUSES_AGE
+
+    def _next(self) -> Hint | None:
+        self._heed_pauses()
+        hint = self.walk.take()
+        if hint is None:
+            return None
+        may_run = False
+        try:
+            may_run = self._may_run(hint)
+        finally:
+            if not may_run:
+                self.walk.put_back(hint)
+        return hint if may_run else None
+
+    def _may_run(self, hint: Hint) -> bool:
+        if hint.suspected and self._suspect is not None:
+            self._waits_for_suspect = True
+            return False
+        if not self.parent.covers(hint):
+            self.parent.stamp([*self.held.values(), hint, *self.walk.queued()])
+        return True
+
+    def _note_place(self) -> None:
+        share = self.walk.share = self.parent.share
+        self._next_look_around = self.clock() + (LOOK_AROUND if share.parents > 1 else LOOK_OUT)
+
+    def _hear(self, ear: Ear) -> None:
+        if ear.is_deaf:
+            ear.listen()
+            self.walk.look_now()  # for what was notified meanwhile
+        self.walk.hear(ear.hear())
+
+
+def _as_shown(hint: Hint, run: Running) -> Run:
+    seconds = time.monotonic() - run.since
+    return Run(hint.id, hint.attempts + 1, run.pid, seconds, run.shown)

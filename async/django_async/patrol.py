@@ -1,0 +1,143 @@
+"""The hints of a service: the walk starts over from the top, again and again.
+
+- While there is work it does so some forty times a second, so that a job of higher priority
+  overtakes those that have not started, however deep the backlog is.
+- While there is none it does so more and more seldom, up to a bound; but when the time of a job
+  comes, and when somebody says that there is one, at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from django_async.fetch import Fetch
+from django_async.hints import Hint
+from django_async.walk import PATIENCE, Walk
+
+REFRESH = 0.02
+"""Seconds between two starts from the top while there is work. A job that another parent is to take
+first is taken by this one if it is still there the next time: so the order by priority holds to
+within twice as long, and docs/semantics.md promises 50 ms."""
+
+SHARE_OF_TIME = 20
+"""A start from the top that took long (with a filter on millions of rows) is made as much more
+seldom, so that the reads take no more than this part of the time."""
+
+LONGEST_PATIENCE = 2.0
+"""Seconds. A job that cannot be claimed is offered after PATIENCE, then after twice as long, and so
+on up to this: somebody else runs it, perhaps for an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Seconds between two looks at a queue that had nothing to do: first, and at the most."""
+
+    least: float
+    most: float
+
+
+class Patrol(Walk):
+    """Walks through the due jobs for as long as a service runs."""
+
+    def __init__(
+        self, fetch: Fetch, batch_size: int, clock: Callable[[], float], interval: Interval
+    ) -> None:
+        super().__init__(fetch, batch_size, clock)
+        self._interval = interval
+        self._wait = 0.0
+        self._looked = -REFRESH
+        self._next_look = 0.0
+        self._heard = False
+        self._losses: dict[int, int] = {}
+        self._left_to_others: set[int] = set()
+        self._left_before: set[int] = set()
+
+    def take(self) -> Hint | None:
+        if self._clock() < self._next_look:
+            hint = super().take()
+            if hint is None and self._heard:  # of jobs whose time is still to come
+                self._look_soon()
+            self._heard = False
+            return hint
+        self._start_over()
+        self._looked = self._clock()
+        hint = super().take()
+        self._plan_next_look(found=hint is not None)
+        return hint
+
+    def lost(self, hint: Hint, *, taken: bool) -> None:
+        self._held.discard(hint.id)
+        if taken:
+            return
+        losses = self._losses[hint.id] = self._losses.get(hint.id, 0) + 1
+        self._again[hint.id] = self._clock() + min(PATIENCE * 2 ** (losses - 1), LONGEST_PATIENCE)
+
+    def ended(self, hint: Hint) -> None:
+        super().ended(hint)
+        self._losses.pop(hint.id, None)
+        self._look_soon()  # it may have scheduled others
+
+    def hear(self, ids: Iterable[int | None]) -> None:
+        """Somebody says that there are new jobs: these, or (None) some. Those that are this
+        parent's to take first are read at once, by their ids."""
+        for job_id in ids:
+            if job_id is None or not self.share.owns(job_id):
+                self._look_soon()
+            elif job_id not in self._held:
+                self._again[job_id] = self._clock()
+                self._heard = True
+
+    def look_now(self) -> None:
+        """Start over at the next turn, and offer again what could not be claimed: whoever held it
+        may be dead."""
+        self._losses.clear()
+        self._again.clear()
+        self._next_look = 0.0
+
+    def heed_pauses(self, paused: frozenset[str]) -> None:
+        if paused != self._fetch.selection.paused:
+            super().heed_pauses(paused)
+            self.look_now()
+
+    @property
+    def finished(self) -> bool:
+        return False
+
+    @property
+    def pause(self) -> float:
+        """Seconds until there is something to look for."""
+        return max(0.0, min([self._next_look, *self._again.values()]) - self._clock())
+
+    def _start_over(self) -> None:
+        """Drop the hints at hand: they are read again, with what has come since."""
+        self._held.difference_update(hint.id for _, hint in self._hints)
+        known = self._held | self._again.keys()
+        self._losses = {job: number for job, number in self._losses.items() if job in known}
+        self._left_before, self._left_to_others = self._left_to_others, set()
+        self._hints, self._cursor, self._exhausted = [], None, False
+        self._groups = set()  # a final job that was released is met as any other
+
+    def _plan_next_look(self, *, found: bool) -> None:
+        now = self._clock()
+        if found:
+            self._wait = 0.0
+            pause = max(REFRESH, SHARE_OF_TIME * (now - self._looked))
+        else:
+            self._wait = min(max(2 * self._wait, self._interval.least), self._interval.most)
+            due = self._fetch.next_due()
+            pause = self._wait if due is None else min(self._wait, due)
+        self._next_look = now + pause
+
+    def _look_soon(self) -> None:
+        """Start over as soon as it is not too often."""
+        self._next_look = min(self._next_look, max(self._clock(), self._looked + REFRESH))
+
+    def _choose(self, hints: list[Hint]) -> list[Hint]:
+        """The parent's own, and those that their owner has left where they were since last time."""
+        mine = [hint for hint in hints if self._is_mine(hint)]
+        self._left_to_others.update(hint.id for hint in hints if not self._is_mine(hint))
+        return mine or self.share.of(hints)
+
+    def _is_mine(self, hint: Hint) -> bool:
+        return self.share.owns(hint.id) or hint.id in self._left_before

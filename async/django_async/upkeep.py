@@ -1,0 +1,141 @@
+"""What a service sees to beside its jobs: a supervisor, changed code, jobs that ended long ago."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from django.apps import apps
+from django.utils import autoreload
+
+from django_async import retention
+from django_async.engine import Engine
+from django_async.lane import Lane
+
+logger = logging.getLogger(__name__)
+
+FOR_EVER = 86_400.0
+"""Seconds until a duty is looked at again that has nothing to do."""
+
+Call = Callable[..., Any]
+
+
+class Supervisor:
+    """Tells systemd that the service is ready, that it lives, and that it stops: the protocol of
+    sd_notify(3). Without a supervisor that asks for it, this does nothing."""
+
+    def __init__(self) -> None:
+        self._address = os.environ.get("NOTIFY_SOCKET", "")
+        self._interval = _watchdog_interval()
+        self._is_ready = False
+
+    def see_to(self, engine: Engine) -> float:
+        if not self._is_ready:
+            self._is_ready = True
+            self.tell("READY=1")
+        self.tell("WATCHDOG=1")
+        return self._interval
+
+    def tell(self, state: str) -> None:
+        """Send a line of the protocol."""
+        if not self._address:
+            return
+        address = self._address
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            try:
+                sender.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+            except OSError as error:
+                logger.warning("The supervisor could not be told %s: %s", state, error)
+                self._address = ""
+
+
+class Reloader:
+    """Under ``--reload``: notices that a file of the program has changed, and ends the engine, so
+    that the command can start anew."""
+
+    def __init__(self, interval: float = 1.0) -> None:
+        self.has_changed = False
+        self._interval = interval
+        self._before: dict[Path, float] = {}
+
+    def see_to(self, engine: Engine) -> float:
+        now = dict(_stamps())
+        changed = sorted(path for path in now if self._before and now[path] != self._stamp(path))
+        self._before = now
+        if changed and not self.has_changed:
+            logger.warning("%s has changed: starting anew.", changed[0])
+            self.has_changed = True
+            engine.halt()
+        return self._interval
+
+    def _stamp(self, path: Path) -> float | None:
+        return self._before.get(path)
+
+
+class Cleaner:
+    """Deletes jobs that ended longer ago than the retention, a few at a time, in a worker. Of
+    several parents the first one does it."""
+
+    BATCH = 200
+    """Jobs that are deleted in one transaction, which takes some 20 ms."""
+
+    NEXT_BATCH, NEXT_ROUND, NO_WORKER = 0.5, 60.0, 0.05
+    """Seconds to the next batch, to the next look when nothing is left, and to the next try."""
+
+    def __init__(self, lane: Lane, seconds: float, call: Call) -> None:
+        self._lane = lane
+        self._seconds = seconds
+        self._call = call
+        self._is_at_work = False
+        self._is_through = False
+
+    def see_to(self, engine: Engine) -> float:
+        if self._is_through or self._lane.walk.share.rank or self._lane.access.outage.is_on:
+            self._is_through = False
+            return self.NEXT_ROUND
+        if self._is_at_work:
+            return self.NEXT_BATCH
+        args = (retention.remove_some, self._seconds, self._lane.using, self.BATCH)
+        if not engine.run_chore(self._end, self._call, *args):
+            return self.NO_WORKER
+        self._is_at_work = True
+        return self.NEXT_BATCH
+
+    def _end(self, removed: int | None) -> None:
+        self._is_at_work = False
+        self._is_through = removed is None or removed < self.BATCH
+
+
+def _watchdog_interval() -> float:
+    """Half of what systemd's WatchdogSec allows."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    meant = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    return int(microseconds) / 2e6 if meant and microseconds.isdecimal() else FOR_EVER
+
+
+def _stamps() -> Iterator[tuple[Path, float]]:
+    """When each file was changed that is part of the program: what this process has loaded, and,
+    since workers load their jobs themselves, all code of the applications that are not installed
+    as packages."""
+    files = set(autoreload.iter_all_python_module_files())
+    for config in apps.get_app_configs():
+        root = Path(config.path)
+        if "site-packages" not in root.parts:
+            files.update(root.rglob("*.py"))
+    for file in files:
+        try:
+            yield file, file.stat().st_mtime
+        except OSError:  # gone meanwhile
+            continue
+
+
+def start_anew() -> None:
+    """Become the command again, with the code of now and the same process id."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - it is ourselves

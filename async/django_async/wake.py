@@ -1,0 +1,108 @@
+"""Waking idle services on PostgreSQL: NOTIFY as a hint, never as a promise.
+
+A service that hears nothing finds each job at its next look. So a notification may be lost, or be
+impossible (behind a pooler that gives each transaction another session), or be switched off.
+
+The NOTIFY is a statement of its own, sent right after the commit that made the job. Inside the
+transaction it would take a lock that all transactions of the server with a NOTIFY share, and hold
+it until the commit is on disk: one at a time. benchmarks/latency.py measures both.
+
+On other databases a service looks from time to time (patrol.py). SQLite at least tells cheaply
+whether anything was written since the last time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_async import conf
+
+CHANNEL = "django_async"
+
+_LOOK_BACK = 50
+"""How many of a transaction's latest commit hooks are searched for the one that notifies: with one
+more for each so many of the application's own, nothing is lost."""
+
+
+class _Wake:
+    """A commit hook that wakes the services: for one job it says which."""
+
+    def __init__(self, using: str, job_id: int | None, savepoints: set[str]) -> None:
+        self.using = using
+        self.job_id = job_id
+        self.savepoints = savepoints
+
+    def __call__(self) -> None:
+        payload = "" if self.job_id is None else str(self.job_id)
+        with connections[self.using].cursor() as cursor:
+            cursor.execute("SELECT PG_NOTIFY(%s, %s)", [CHANNEL, payload])
+
+
+def on_commit(using: str, job_id: int | None = None) -> None:
+    """Wake the services when the transaction has committed: once, however many jobs it makes."""
+    connection = connections[using]
+    if connection.vendor != "postgresql" or not conf.current().notify:
+        return
+    savepoints = set(connection.savepoint_ids)
+    for _, hook, *_ in connection.run_on_commit[-_LOOK_BACK:]:
+        if isinstance(hook, _Wake) and hook.savepoints <= savepoints:  # it outlives this savepoint
+            hook.job_id = None
+            return
+    transaction.on_commit(_Wake(using, job_id, savepoints), using=using, robust=True)
+
+
+class Ear:
+    """Hears, on the parent's own session, what is notified."""
+
+    def __init__(self, using: str) -> None:
+        self._connection = connections[using]
+        self._session: Any = None
+        self._heard: list[int | None] = []
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether it could hear, and does not: the session is a new one, as after a fork."""
+        return self._can_hear and self._session is not self._connection.connection
+
+    def listen(self) -> None:
+        """Hear from now on. What was notified before this is to be looked for."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"LISTEN {CHANNEL}")
+        self._session = self._connection.connection
+        self._session.add_notify_handler(self._note)
+
+    def fileno(self) -> int | None:
+        """The descriptor that is readable when there is something to hear (or the session ends)."""
+        if self._session is None or self._session is not self._connection.connection:
+            return None
+        return None if self._session.closed else int(self._session.fileno())
+
+    def hear(self) -> list[int | None]:
+        """What was notified: the ids of new jobs, or None for some."""
+        if self.fileno() is not None:
+            self._session.pgconn.consume_input()
+            while notification := self._session.pgconn.notifies():
+                self._heard.append(_job_id(notification.extra.decode()))
+        heard, self._heard = self._heard, []
+        return heard
+
+    @property
+    def _can_hear(self) -> bool:
+        return _is_psycopg3(self._connection) and conf.current().notify
+
+    def _note(self, notification: Any) -> None:
+        """Between two looks, in the answer to some statement."""
+        self._heard.append(_job_id(notification.payload))
+
+
+def _job_id(payload: str) -> int | None:
+    return int(payload) if payload.isdecimal() else None
+
+
+def _is_psycopg3(connection: BaseDatabaseWrapper) -> bool:
+    """psycopg2 can listen as well; its users have the looks."""
+    module = getattr(connection, "Database", None)
+    return connection.vendor == "postgresql" and getattr(module, "__name__", "") == "psycopg"
