@@ -119,10 +119,10 @@ def idle_share(pid: int, seconds: float) -> float:
 def cpu_seconds(pid: int) -> float:
     """What a process and its children have used so far."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(_cpu_seconds(int(one)) for one in [pid, *children])
+    return sum(_cpu_seconds(one) for one in [str(pid), *children])
 
 
-def _cpu_seconds(pid: int) -> float:
+def _cpu_seconds(pid: str) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -16,11 +16,10 @@ from django_async import current, payload, policy, trouble
 from django_async.hints import Hint
 from django_async.locks import Claimed
 from django_async.outcomes import Attempted, Away, Busy, Failure, Outcome, unsuccessful
-from django_async.seam import interruptible
 from django_async.store import Settlement
 from django_async.utils import object_at_end_of_path
 from django_async.witness import Witness
-from forkpool import soft_time_limit
+from forkpool import interruptible, soft_time_limit
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +40,15 @@ class Attempt:
         self.last_session: Any = None
         self.witness = Witness(using)
         self.began = time.monotonic()
+
+    def run(self) -> Outcome:
+        """Make the attempt, and tell those who watch how it ended."""
+        outcome = self.make()
+        self.witness.ended(outcome, self.error)
+        return outcome
+
+    def make(self) -> Outcome:
+        raise NotImplementedError
 
     def connect(self) -> None:
         """Have a session, and remember it: Django may put another one in its place."""

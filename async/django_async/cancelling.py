@@ -38,7 +38,7 @@ def cancel(identity: str, using: str, *, wait: bool, but: int | None = None) -> 
     others = Job.objects.using(using).exclude(pk=but or 0)
     with transaction.atomic(using=using):
         take_turn(using)
-        found = others.filter(BY_CALL, identity=identity)
+        found = others.filter(BY_CALL, identity=identity, started=None)
         return sum(
             _cancel_all(locked, using)
             for locked in lock_all(found.values_list("pk", flat=True), using, wait=wait)

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from django_async.seam import show
+from forkpool import show
 
 LONGEST_MESSAGE = 200
 """Characters of a message of progress that are shown."""

@@ -11,6 +11,7 @@
     │   ├── MarkedForRollback  … by set_rollback(True) or a swallowed database error
     │   ├── ConnectionClosed   … by closing its connection
     │   ├── TransactionEnded   … by a COMMIT or ROLLBACK of its own
+    │   ├── TransactionOpen    … by not ending one that it began (without the queue's)
     │   └── JobRowGone         … by deleting its own row
     ├── NoticesUnavailable     the file beside an SQLite database cannot be used
     ├── AttemptFailed          logged for an attempt that could not record its own end
@@ -61,6 +62,11 @@ class TransactionEnded(TransactionAbused):
     """The job ended its own transaction (a raw COMMIT or ROLLBACK, or a statement that commits by
     itself, as DDL does on MariaDB and MySQL): effects up to a COMMIT were committed by the job
     itself and cannot be undone."""
+
+
+class TransactionOpen(TransactionAbused):
+    """The job, which runs without a transaction of the queue, returned with one of its own still
+    open, which was rolled back: end it, or use atomic()."""
 
 
 class JobRowGone(TransactionAbused):

@@ -30,7 +30,7 @@ from django_async import clock
 from django_async.hints import Hint
 from django_async.pending import BY_KEY_SQL, in_group_sql, in_order_sql
 
-COLUMNS = "id, attempts, priority, scheduled, group_id, meta, stamp"
+COLUMNS = "id, attempts, priority, scheduled, group_id, meta, stamp, started"
 NOT_A_WAITING_FINAL = (
     "(group_id IS NULL OR NOT EXISTS ("
     "SELECT 1 FROM async_group g JOIN async_job m ON m.group_id = g.id"

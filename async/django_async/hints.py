@@ -22,6 +22,9 @@ class Hint:
     meta: str = "{}"
     stamp: str | None = None
     """See Job.stamp."""
+    started: Any = None
+    """When an attempt without a transaction began that has not ended: it runs, or its owner is
+    dead."""
 
     @property
     def suspected(self) -> bool:

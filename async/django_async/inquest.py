@@ -11,13 +11,12 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from django_async import sessions, store, witness
+from django_async import policy, sessions, store, witness
 from django_async.hints import Hint
 from django_async.outcomes import Cancelled, Failed, Failure, Lost, Undecided, unsuccessful
 from django_async.payload import about, printable
-from django_async.seam import WorkerInterrupted
 from django_async.store import Settlement
-from forkpool import TimeLimitExceeded, WorkerDied, soft_time_limit
+from forkpool import TimeLimitExceeded, WorkerDied, WorkerInterrupted, soft_time_limit
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +37,8 @@ class Inquest:
     clock: Callable[[], float]
     _deaths: list[tuple[Hint, WorkerDied, float]] = field(default_factory=list)
     _undecided: dict[int, Undecided] = field(default_factory=dict)
+    _since: dict[int, float] = field(default_factory=dict)
+    """When each was looked at first."""
     _next: float = 0.0
 
     def __len__(self) -> int:
@@ -46,6 +47,7 @@ class Inquest:
     def add(self, outcome: Undecided) -> None:
         """An attempt could not record its failure itself."""
         self._undecided[outcome.hint.id] = outcome
+        self._since[outcome.hint.id] = self.clock()
 
     def add_death(self, hint: Hint, death: WorkerDied, seconds: float) -> None:
         """An attempt's worker has died, so long after it was handed the job."""
@@ -97,22 +99,37 @@ class Inquest:
             hint, death, seconds = self._deaths[-1]
             sessions.end_all(death.note)
             label, name, queue = store.describe(hint, self.using)
-            self._undecided[hint.id] = Undecided(
-                hint, label, seconds, _failure_of(death), name=name, queue=queue
-            )
+            self.add(Undecided(hint, label, seconds, _failure_of(death), name=name, queue=queue))
             self._deaths.pop()
 
     def _settle(self, outcome: Undecided) -> Failed | Cancelled | Lost | None:
+        if outcome.hint.started is not None or self._is_somebody_elses(outcome):
+            return self._leave(outcome)
         settlement = store.settle(outcome.hint, outcome.failure, self.using)
         if settlement is Settlement.UNDECIDED:
             return None
-        del self._undecided[outcome.hint.id]
+        self._forget(outcome)
         if settlement is Settlement.EXECUTED:
             return _survived(outcome)
         end = unsuccessful(outcome, outcome.failure, discarded=settlement is Settlement.DISCARDED)
         with soft_time_limit(PATIENCE):  # receivers of signals are the application's code
             witness.tell(end, self.using)
         return end
+
+    def _is_somebody_elses(self, outcome: Undecided) -> bool:
+        """Whether a job without a transaction is owned still, though the sessions of the dead were
+        ended: somebody else, who had the same hint, runs it, perhaps for an hour."""
+        is_late = self.clock() > self._since[outcome.hint.id] + PATIENCE
+        return is_late and not policy.is_atomic(outcome.hint.meta)
+
+    def _leave(self, outcome: Undecided) -> Lost:
+        """The attempt was not this worker's, or did not come about. If it was all the same, the
+        row says so to whoever gets the job next."""
+        self._forget(outcome)
+        return Lost(outcome.hint, taken=False)
+
+    def _forget(self, outcome: Undecided) -> None:
+        del self._undecided[outcome.hint.id], self._since[outcome.hint.id]
 
 
 def _failure_of(death: WorkerDied) -> Failure:

@@ -23,7 +23,7 @@ from django_async.hints import Hint
 from django_async.models import Job
 
 COLUMNS = (
-    "name, args, kwargs, meta, queue, priority, attempts, crashes, stamp,"
+    "name, args, kwargs, meta, queue, priority, attempts, crashes, stamp, started,"
     " COALESCE(scheduled, added)"
 )
 LOCK = {
@@ -55,14 +55,17 @@ class Claimed:
     attempts: int
     crashes: int
     stamp: str | None
+    since: Any
+    """When an attempt without a transaction began that has not ended, by what its row says."""
     due: Any
-    """Since when: its time, or when it was added."""
+    """Since when the job is due: its time, or when it was added."""
     started: Any
+    """When this attempt began."""
 
     @property
     def waited(self) -> float | None:
-        """Seconds from when it was due to its start."""
-        return clock.seconds_between(self.due, self.started)
+        """Seconds from when it was due to its start; None if that start is another one's."""
+        return None if self.since else clock.seconds_between(self.due, self.started)
 
 
 def lock(
@@ -77,9 +80,7 @@ def lock(
     stamp, stamp_params = clock.stamp(connection)
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
-            cursor.execute(
-                f"UPDATE async_job SET started = {stamp} WHERE {where}", [*stamp_params, *params]
-            )
+            cursor.execute(f"UPDATE async_job SET started = started WHERE {where}", params)
             if not cursor.rowcount:
                 return None
             where, params = "id = %s", [hint.id]

@@ -13,7 +13,8 @@ A job's life::
              cancelled  executed
 
 Between the claim and the commit a job looks pending to everybody else: its row is locked, and the
-marks that say otherwise become visible together with its effects.
+marks that say otherwise become visible together with its effects. A job that runs without a
+transaction is pending, and has ``started``: it is running, or its owner is dead (see detached.py).
 """
 
 from __future__ import annotations
@@ -162,10 +163,13 @@ class Job(models.Model):
 
     @property
     def state(self) -> str:
-        """In a word: executed, cancelled, discarded, failed (will be retried), scheduled or due."""
+        """In a word: executed, cancelled, discarded, running, failed (will be retried), scheduled
+        or due. Only a job without a transaction can be seen running."""
         for word in ("executed", "cancelled", "discarded"):
             if getattr(self, word):
                 return word
+        if self.started:
+            return "running"
         if self.attempts:
             return "failed"
         return (

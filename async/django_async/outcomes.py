@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from django_async.hints import Hint
-from django_async.seam import TaskInterrupted
-from forkpool import explain_memory_error
+from forkpool import TaskInterrupted, explain_memory_error
 
 LONGEST_TEXT = 100_000
 """Characters kept of an exception's text and of a traceback; the rest is counted, not stored."""
@@ -98,8 +97,8 @@ class Attempted:
 
     @property
     def attempt(self) -> int:
-        """1 for the job's first one."""
-        return self.hint.attempts + 1
+        """1 for the job's first. One that had begun without a transaction is counted already."""
+        return self.hint.attempts + (self.hint.started is None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,9 +149,10 @@ def _check_meta(meta: Mapping[str, Any], name: str | None) -> None:
     _check_max_attempts(meta.get("max_attempts"))
     _check_backoff(meta.get("backoff"))
     _check_timeout(meta.get("timeout"))
-    if meta.get("atomic", True) is not True:
+    if not isinstance(meta.get("atomic", True), bool):
         raise ValueError(
-            'meta["atomic"] can only be True in this version: every job runs in one transaction.'
+            'meta["atomic"] must be True, or False for a job that runs outside of any transaction,'
+            f" not {meta['atomic']!r:.80}."
         )
     for key in meta:
         near = get_close_matches(key, META_KEYS, n=1, cutoff=0.8)

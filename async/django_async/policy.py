@@ -36,6 +36,11 @@ def history(
     )
 
 
+def is_atomic(meta: str) -> bool:
+    """Whether the job runs in a transaction, as all do whose ``meta`` does not say otherwise."""
+    return '"atomic"' not in meta or options(meta).get("atomic") is not False
+
+
 def timeout(meta: str) -> float | None:
     """Seconds that the job may run: as its ``meta`` says, else as the settings do."""
     seconds = options(meta).get("timeout")

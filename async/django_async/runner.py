@@ -1,4 +1,4 @@
-"""One attempt at one job, in one transaction: the heart.
+"""One attempt at one job, in one transaction: the heart. (Without one: detached.py.)
 
 ::
 
@@ -31,8 +31,9 @@ from typing import Any
 from django.db import Error as DriverError
 from django.db import connections, transaction
 
-from django_async import hooks, parents, payload, stamps, store, trouble
+from django_async import hooks, parents, payload, policy, stamps, store, trouble
 from django_async.attempt import Attempt, Claim
+from django_async.detached import DetachedAttempt
 from django_async.errors import (
     ConnectionClosed,
     JobNotRunnable,
@@ -68,10 +69,11 @@ UNSTAMP_PATIENCE = 2.0
 
 def run_job(hint: Hint, using: str, token: str | None = None) -> Outcome:
     """Attempt the job that the hint names, for the parent with this token; say how it ended."""
+    if not policy.is_atomic(hint.meta):
+        return DetachedAttempt(hint, using, store.claim).run()
     for may_retry in [True] * RETRIES + [False]:
         attempt = AtomicAttempt(hint, using, store.claim, token, may_retry=may_retry)
         outcome = attempt.run()
-        attempt.witness.ended(outcome, attempt.error)
         if not isinstance(outcome, Conflict):
             break
     if attempt.is_suspect and isinstance(outcome, Lost | Busy | Away):
@@ -86,10 +88,10 @@ def execute_now(job: Job) -> Any:
     """
     using = job._state.db or "default"
     refuse_open_transaction(using)
-    hint = Hint(job.pk, job.attempts, job.priority, job.scheduled, job.group_id)
-    attempt = AtomicAttempt(hint, using, store.claim_now)
+    hint = Hint(job.pk, job.attempts, job.priority, job.scheduled, job.group_id, job.meta)
+    kind = AtomicAttempt if policy.is_atomic(job.meta) else DetachedAttempt
+    attempt: AtomicAttempt | DetachedAttempt = kind(hint, using, store.claim_now)
     outcome = attempt.run()
-    attempt.witness.ended(outcome, attempt.error)
     job.refresh_from_db(using=using)
     if isinstance(outcome, Executed):
         return attempt.result
@@ -127,7 +129,7 @@ class AtomicAttempt(Attempt):
         self.may_retry = may_retry
         self.is_suspect = token is not None and hint.stamp == SUSPECTED
 
-    def run(self) -> Outcome:
+    def make(self) -> Outcome:
         """The transaction, and what follows from its end; before it, a suspect is stamped."""
         try:
             self.connect()

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, connections
 from django.db import Error as DriverError
@@ -23,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 _UNKNOWN_THREAD = 1094
 
-_sessions: dict[str, int] = {}
-"""This process's sessions: alias of the database to the server's number of the session."""
+_sessions: WeakKeyDictionary[BaseDatabaseWrapper, int] = WeakKeyDictionary()
+"""This process's sessions, by the server's numbers; of one alias there may be several."""
 
 _bounded: list[dict[str, Any]] = []
 """The connections' options to which bounded_reads() has added."""
@@ -33,14 +34,14 @@ _bounded: list[dict[str, Any]] = []
 def announce(connection: BaseDatabaseWrapper, **_: object) -> None:
     """In a worker, for each new connection: tell the parent, and have the server look out."""
     if number := _number(connection):
-        _sessions[connection.alias] = number
-        tell_parent(dict(_sessions))
+        _sessions[connection] = number
+        tell_parent([(open_one.alias, number) for open_one, number in list(_sessions.items())])
     _watch_client(connection)
 
 
 def end_all(note: object) -> None:
     """In the parent: end the sessions that a dead worker has told of."""
-    for alias, number in note.items() if isinstance(note, dict) else ():
+    for alias, number in note if isinstance(note, list) else ():
         try:
             _end(number, connections[alias])
         except DriverError as error:  # the server will notice by itself, if later

@@ -27,8 +27,7 @@ from django_async.errors import StopNow
 from django_async.hooks import end_what_they_began
 from django_async.outcomes import Cancelled, End, Executed
 from django_async.payload import about
-from django_async.seam import TaskInterrupted
-from forkpool import TaskTimeout
+from forkpool import TaskInterrupted, TaskTimeout
 
 if TYPE_CHECKING:
     from django_async.locks import Claimed

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connections, transaction
 
+from django_async import policy
 from django_async.hints import SUSPECTED, Hint
 from django_async.locks import lock, lock_all
 from django_async.models import Job, Parent
@@ -30,10 +31,15 @@ def unstamp(hint: Hint, token: str, using: str) -> bool:
 
 def suspect(batch: Sequence[tuple[int, int]], most: int, using: str) -> bool:
     """Stamp those of the batch that may have been running: the first ones that are free and have
-    not ended since; a stamp that is there already says more. False if some are locked."""
+    not ended since; a stamp that is there already says more. Those that run without a transaction
+    are told from their rows. False if some are locked."""
     attempts = dict(batch)
     jobs = Job.objects.using(using).filter(BY_KEY, pk__in=attempts)
-    open_ends = {job for job, tried in jobs.values_list("pk", "attempts") if attempts[job] == tried}
+    open_ends = {
+        job
+        for job, tried, meta in jobs.values_list("pk", "attempts", "meta")
+        if attempts[job] == tried and policy.is_atomic(meta)
+    }
     free = {job for locked in lock_all(open_ends, using, wait=False) for job in locked}
     first = [job for job, _ in batch if job in free][:most]
     Job.objects.using(using).filter(BY_KEY, pk__in=first, stamp=None).update(stamp=SUSPECTED)

@@ -8,6 +8,8 @@ Nothing here waits for one. How locks are taken is in locks.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_async import clock, conf, payload, policy
+from django_async import clock, conf, ownership, payload, policy
 from django_async.hints import SUSPECTED, Hint
 from django_async.locks import Claimed, lock, longest_idle
 from django_async.models import Error, Job
@@ -25,6 +27,10 @@ from django_async.trouble import is_conflict
 
 UNRECORDED = "COALESCE(discarded, executed) IS NULL"
 """Of an attempt whose end nobody has recorded; the job may have been cancelled meanwhile."""
+
+
+IN_ATTEMPT = "attempts = %s AND started = %s"
+"""Of a job whose row says that this very attempt runs, without a transaction."""
 
 
 class Settlement(Enum):
@@ -67,6 +73,70 @@ def mark_executed(claimed: Claimed, result: str, using: str) -> bool:
             [*params, claimed.started, result, claimed.id],
         )
         return bool(cursor.rowcount == 1)
+
+
+def begin(claimed: Claimed, using: str) -> None:
+    """Say that an attempt without a transaction runs, and count it, in its claim's transaction.
+
+    Whoever finds that committed, and can own the job (ownership.py), knows that its owner is dead.
+    """
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "UPDATE async_job SET started = %s, attempts = attempts + 1, stamp = NULL"
+            " WHERE id = %s",
+            [claimed.started, claimed.id],
+        )
+
+
+def mark_begun(claimed: Claimed, result: str, using: str) -> bool:
+    """Mark the job whose attempt has begun, and say whether it is marked, now or already (where the
+    answer was lost). It is not if somebody has recorded the attempt's death."""
+    connection = connections[using]
+    stamp, params = clock.stamp(connection)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE async_job SET executed = {stamp}, result = %s"
+            f" WHERE id = %s AND {IN_ATTEMPT} AND {BY_KEY_SQL}",
+            [*params, result, claimed.id, *_attempt(claimed)],
+        )
+        if cursor.rowcount == 1:
+            return True
+    return _is(claimed, "executed IS NOT NULL", using)
+
+
+def record_begun(claimed: Claimed, failure: Failure, using: str) -> Settlement | None:
+    """Record the failure of an attempt that has begun, by the same rule as any; None if its row is
+    locked, or does not say that it runs."""
+    where = f"{IN_ATTEMPT} AND {UNRECORDED}"
+    hint = Hint(claimed.id, claimed.attempts + 1, claimed.priority, None, None)
+    with transaction.atomic(using=using, durable=True):
+        found = lock(hint, connections[using], where, _attempt(claimed))
+        return record(uncounted(found), failure, using) if found else None
+
+
+def has_begun(claimed: Claimed, using: str) -> bool:
+    """Whether the row still says that the attempt runs."""
+    return _is(claimed, UNRECORDED, using)
+
+
+def uncounted(claimed: Claimed) -> Claimed:
+    """As the row was before the attempt that has begun was counted."""
+    return replace(claimed, attempts=max(claimed.attempts - 1, claimed.crashes))
+
+
+def _attempt(claimed: Claimed) -> list[Any]:
+    """The parameters of IN_ATTEMPT."""
+    return [claimed.attempts + 1, claimed.started]
+
+
+def _is(claimed: Claimed, what: str, using: str) -> bool:
+    """Whether this holds for the row, which the attempt that has begun is the last one of."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"SELECT 1 FROM async_job WHERE id = %s AND {IN_ATTEMPT} AND {what}",
+            [claimed.id, *_attempt(claimed)],
+        )
+        return cursor.fetchone() is not None
 
 
 def record(claimed: Claimed, failure: Failure, using: str) -> Settlement:
@@ -133,7 +203,8 @@ def note_stop(hint: Hint, failure: Failure, using: str) -> Settlement:
     """Leave the trace of an attempt that the operator cut short; the job stays as it was."""
 
     def write(claimed: Claimed) -> Settlement:
-        Job.objects.using(using).filter(pk=claimed.id).update(started=None, stamp=None)
+        job = Job.objects.using(using).filter(pk=claimed.id)
+        job.update(attempts=claimed.attempts, started=None, stamp=None)
         add_error(claimed.id, failure, using)
         return Settlement.RECORDED
 
@@ -154,15 +225,32 @@ def describe(hint: Hint, using: str) -> tuple[str, str | None, str | None]:
 
 
 def _underlock(hint: Hint, using: str, write: Callable[[Claimed], Settlement]) -> Settlement:
-    """Write under the row's lock, if it can be had and nobody has recorded the attempt yet."""
+    """Write under the row's lock, if it can be had and nobody has recorded the attempt yet; and, of
+    a job without a transaction, if nobody owns it."""
     try:
-        with transaction.atomic(using=using, durable=True):
-            if claimed := lock(hint, connections[using], UNRECORDED, []):
+        with _nobody_owns(hint, using) as free, transaction.atomic(using=using, durable=True):
+            if free and (claimed := _lock_unrecorded(hint, using)):
                 return write(claimed)
     except OperationalError as error:
         if not is_conflict(error, using):
             raise
     return _look(hint, using)
+
+
+def _nobody_owns(hint: Hint, using: str) -> AbstractContextManager[bool]:
+    is_atomic = policy.is_atomic(hint.meta)
+    return nullcontext(True) if is_atomic else ownership.of(hint.id, connections[using])
+
+
+def _lock_unrecorded(hint: Hint, using: str) -> Claimed | None:
+    """Lock the row as the attempt has left it; as it was before that attempt was counted."""
+    connection = connections[using]
+    if policy.is_atomic(hint.meta):
+        return lock(hint, connection, UNRECORDED, [])
+    begun = replace(hint, attempts=hint.attempts + 1)
+    if found := lock(begun, connection, f"{UNRECORDED} AND started IS NOT NULL", []):
+        return uncounted(found)
+    return lock(hint, connection, f"{UNRECORDED} AND started IS NULL", [])
 
 
 def _has_to_wait(hint: Hint, connection: BaseDatabaseWrapper) -> bool:
@@ -180,12 +268,13 @@ def _has_to_wait(hint: Hint, connection: BaseDatabaseWrapper) -> bool:
 def _look(hint: Hint, using: str) -> Settlement:
     """What a plain read can tell: only what cannot change any more."""
     job = Job.objects.using(using).filter(pk=hint.id)
-    row = job.values_list("attempts", "executed", "discarded").first()
-    if row is None or row[1]:
+    row = job.values_list("attempts", "started", "executed", "discarded").first()
+    if row is None or row[2]:
         return Settlement.EXECUTED
-    if row[2]:
+    if row[3]:
         return Settlement.DISCARDED
-    return Settlement.UNDECIDED if row[0] == hint.attempts else Settlement.RECORDED
+    counted = bool(row[1]) and not policy.is_atomic(hint.meta)
+    return Settlement.UNDECIDED if row[0] - counted == hint.attempts else Settlement.RECORDED
 
 
 def _columns(state: NextState, using: str) -> dict[str, Any]:

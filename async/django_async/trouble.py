@@ -15,6 +15,9 @@ CONFLICTS = ("40001", "40P01", 1020, 1205, 1213)
 ACTIVE = 1
 """libpq's PQTRANS_ACTIVE, as psycopg's TransactionStatus has it: a statement is in progress."""
 
+IN_ERROR = 3
+"""libpq's PQTRANS_INERROR: a statement has failed."""
+
 
 def is_alive(connection: BaseDatabaseWrapper) -> bool:
     """Whether the session with the server still exists, in whatever state its transaction is."""
@@ -25,6 +28,13 @@ def is_alive(connection: BaseDatabaseWrapper) -> bool:
         cut_off = connection.connection.info.transaction_status == ACTIVE
         return not (connection.connection.closed or cut_off)
     return bool(connection.is_usable())
+
+
+def is_aborted(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the transaction can only be rolled back, as far as Django or PostgreSQL tell."""
+    if connection.needs_rollback or connection.vendor != "postgresql":
+        return bool(connection.needs_rollback)
+    return bool(connection.connection.info.transaction_status == IN_ERROR)
 
 
 def has_lost(session: Any, connection: BaseDatabaseWrapper) -> bool:

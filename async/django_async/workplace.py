@@ -125,7 +125,7 @@ class Workplace:
 
     def _close_connections(self) -> None:
         for connection in connections.all(initialized_only=True):
-            if connection.alias in self._soiled or _is_left_open(connection):
+            if connection.alias in self._soiled or is_left_open(connection):
                 forget_transaction(connection)
                 connection.close()
         self._soiled.clear()
@@ -150,7 +150,8 @@ def _read(sql: str) -> bool:
     return _OF_THE_SESSION.search(sql) is not None
 
 
-def _is_left_open(connection: BaseDatabaseWrapper) -> bool:
+def is_left_open(connection: BaseDatabaseWrapper) -> bool:
+    """Whether there is a transaction, or what is left of one."""
     if connection.connection is None:
         return connection.in_atomic_block or connection.closed_in_transaction
     if connection.in_atomic_block or connection.needs_rollback:

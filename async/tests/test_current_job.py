@@ -110,3 +110,11 @@ def test_the_job_itself_need_not_know_of_any_of_it(flush: Flush) -> None:
     job = schedule(abuse.pid)
     flush(workers=1)
     assert Job.objects.get(pk=job.pk).state == "executed"
+
+
+def test_a_job_that_executes_another_one_is_itself_again_afterwards() -> None:
+    inner = schedule(told.describe_itself)
+    outer = schedule(told.describe_around, [inner.pk], meta={"atomic": False})
+    before, within, after = outer.execute()
+    assert before == after == outer.pk
+    assert within["id"] == inner.pk

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import signal
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
@@ -15,17 +14,13 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_async import clock, fetch, hooks, schedule
-from django_async.engine import Engine, Options
-from django_async.lane import Lane
+from django_async import clock, hooks, schedule
 from django_async.models import Group, Job
-from django_async.parents import Registration
-from django_async.walk import Walk
-from forkpool import Ended, InlinePool, StopSignals, Task, WorkerDied
+from forkpool import Ended, InlinePool, Task, WorkerDied
 from suite import abuse, jobs
 from suite.models import Note
 from suite.spying import writing_between
-from suite.testing import Pass, Recorder
+from suite.testing import run_pass
 from suite.together import DEADLINE
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -187,35 +182,11 @@ class DeadlyPool(InlinePool):
         return ended
 
 
-def pass_with_a_death() -> Pass:
-    """A pass in this process whose first job's worker dies, as the engine is told."""
-    reads = fetch.Fetch("default", fetch.bounds("default"), fetch.Selection())
-    recorder = Recorder()
-    with StopSignals() as stop, DeadlyPool() as pool:
-        recorder.kept.summary = Engine(
-            lanes=[
-                Lane(
-                    using="default",
-                    walk=Walk(reads, 64, time.monotonic),
-                    parent=Registration("default"),
-                    pool=pool,
-                    clock=time.monotonic,
-                )
-            ],
-            pool=pool,
-            clock=time.monotonic,
-            stop=stop,
-            report=recorder,
-            options=Options(keep_going=True),
-        ).run()
-    return recorder.kept
-
-
 def test_a_job_that_died_takes_its_place_in_the_order_again() -> None:
     """As soon as its lock is free; until then the others go on, which is why nobody dies here."""
     job = schedule(jobs.note, priority=9)
     others = [schedule(jobs.note) for _ in range(3)]
-    done = pass_with_a_death()
+    done = run_pass(others=DeadlyPool())
     assert done.ids == [job.id, job.id, *(other.id for other in others)]
 
 
@@ -223,7 +194,7 @@ def test_a_job_that_died_takes_its_place_in_the_order_again() -> None:
 def test_a_death_is_recorded_as_soon_as_another_writer_lets_it() -> None:
     job = schedule(jobs.note)
     with writing_between("UPDATE async_job SET started", 1, 3):
-        done = pass_with_a_death()
+        done = run_pass(others=DeadlyPool())
     assert (done.summary.executed, done.summary.failed) == (1, 1)
     assert "SIGKILL" in job.errors.get().exception
 

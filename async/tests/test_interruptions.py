@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import connection
 
-from django_async import clock, fetch, schedule
-from django_async.engine import Engine, Options
+from django_async import clock, schedule
 from django_async.models import Group, Job
-from django_async.parents import Registration
-from django_async.seam import TaskInterrupted, WorkerInterrupted
-from django_async.walk import Walk
-from forkpool import Ended, InlinePool, StopSignals, Task
+from forkpool import Ended, InlinePool, Task, TaskInterrupted, WorkerInterrupted
 from suite import interrupted, jobs
 from suite.attempts import WAYS, assert_no_effects, attempt, notes
-from suite.testing import Pass, Recorder
+from suite.testing import run_pass
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -117,27 +112,10 @@ class InterruptingPool(InlinePool):
         return ended
 
 
-def pass_with_an_interruption() -> Pass:
-    reads = fetch.Fetch("default", fetch.bounds("default"), fetch.Selection())
-    recorder = Recorder()
-    with StopSignals() as stop, InterruptingPool() as pool:
-        recorder.kept.summary = Engine(
-            walk=Walk(reads, 64, time.monotonic),
-            pool=pool,
-            parent=Registration("default"),
-            using="default",
-            clock=time.monotonic,
-            stop=stop,
-            report=recorder,
-            options=Options(keep_going=True),
-        ).run()
-    return recorder.kept
-
-
 def test_a_job_whose_worker_was_killed_since_it_did_not_heed_is_cancelled() -> None:
     job = schedule(jobs.note, priority=5)
     other = schedule(jobs.note, ["after it"])
-    done = pass_with_an_interruption()
+    done = run_pass(others=InterruptingPool())
     assert done.ids == [job.id, other.id]
     summary = done.summary
     assert (summary.executed, summary.failed, summary.cancelled) == (1, 0, 1)

@@ -33,8 +33,15 @@ def figures(record: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(record[key] for key in ("job_id", "job_name", "queue", "attempt", "outcome"))
 
 
-def test_an_executed_job_has_one_record_with_its_figures(flush: Flush, records: Any) -> None:
-    job = schedule(jobs.note, run_after=timedelta(minutes=-5), queue="urgent")
+both_kinds = pytest.mark.parametrize("atomic", [True, False])
+
+
+@both_kinds
+def test_an_executed_job_has_one_record_with_its_figures(
+    flush: Flush, records: Any, atomic: bool
+) -> None:
+    meta = {"atomic": atomic}
+    job = schedule(jobs.note, run_after=timedelta(minutes=-5), queue="urgent", meta=meta)
     flush()
     [record] = records()
     assert record["levelno"] == logging.INFO
@@ -57,10 +64,12 @@ def test_a_job_that_is_not_due_yet_has_not_waited(records: Any) -> None:
     assert record["wait_seconds"] == 0
 
 
+@both_kinds
 def test_a_failed_job_has_one_record_with_its_figures_and_its_traceback(
-    flush: Flush, records: Any
+    flush: Flush, records: Any, atomic: bool
 ) -> None:
-    job = schedule(jobs.fail, ["reason"], meta={"max_attempts": 2, "backoff": 0})
+    meta = {"max_attempts": 2, "backoff": 0, "atomic": atomic}
+    job = schedule(jobs.fail, ["reason"], meta=meta)
     flush()
     flush()
     first, second = records()
@@ -69,8 +78,11 @@ def test_a_failed_job_has_one_record_with_its_figures_and_its_traceback(
     assert (first["levelno"], str(first["exc_info"][1])) == (logging.ERROR, "reason")
 
 
-def test_a_job_that_was_cancelled_while_it_ran_has_one_record(flush: Flush, records: Any) -> None:
-    job = schedule(interrupted.interrupt)
+@both_kinds
+def test_a_job_that_was_cancelled_while_it_ran_has_one_record(
+    flush: Flush, records: Any, atomic: bool
+) -> None:
+    job = schedule(interrupted.interrupt, meta={"atomic": atomic})
     flush()
     [record] = records()
     assert figures(record) == (job.id, "suite.interrupted.interrupt", "default", 1, "cancelled")
@@ -84,12 +96,26 @@ def test_a_job_whose_commit_failed_has_one_record(flush: Flush, records: Any) ->
     assert figures(record) == (job.id, "suite.abuse.break_foreign_key", "default", 1, "failed")
 
 
-def test_a_job_whose_worker_died_has_one_record(flush: Flush, records: Any) -> None:
-    job = schedule(jobs.die, queue="deadly")
+@both_kinds
+def test_a_job_whose_worker_died_has_one_record(flush: Flush, records: Any, atomic: bool) -> None:
+    job = schedule(jobs.die, queue="deadly", meta={"atomic": atomic})
     flush(workers=1, jobs=1)
     [record] = records()
     assert figures(record) == (job.id, "suite.jobs.die", "deadly", 1, "failed")
     assert (record["wait_seconds"], record["run_seconds"] > 0) == (None, True)
+
+
+def test_the_death_of_a_job_without_a_transaction_that_nobody_saw_has_one_record(
+    flush: Flush, records: Any
+) -> None:
+    """Whoever finds it told as running, and its owner gone, records what it finds."""
+    job = schedule(jobs.note, meta={"atomic": False})
+    Job.objects.update(started=clock.now("default") - timedelta(hours=1), attempts=1)
+    flush()
+    [record] = records()
+    assert figures(record) == (job.id, "suite.jobs.note", "default", 1, "failed")
+    assert record["wait_seconds"] is None
+    assert "WorkerDied" in record["message"]
 
 
 def test_a_job_that_could_not_be_claimed_has_none(records: Any) -> None:

@@ -29,6 +29,11 @@ Run = Callable[[Job], Job]
 ENDS = ("job_executed", "job_failed", "job_discarded", "job_cancelled")
 
 
+DETACHED = {"atomic": False}
+
+both_kinds = pytest.mark.parametrize("meta", [None, DETACHED], ids=["atomic", "detached"])
+
+
 @pytest.fixture(params=WAYS)
 def run(request: pytest.FixtureRequest, flush: Callable[..., Any]) -> Run:
     """Attempt the job once, and return it as it is then."""
@@ -71,40 +76,56 @@ def test_what_a_receiver_of_job_started_writes_goes_with_the_jobs_effects(run: R
     assert notes() == []
 
 
-def test_job_executed_comes_after_the_commit_and_its_hooks(run: Run) -> None:
+def test_what_a_receiver_writes_before_a_job_without_a_transaction_stays(run: Run) -> None:
+    def receive(**_: Any) -> None:
+        Note.objects.create(text=f"job_started {connection.in_atomic_block}")
+
+    with received("job_started", by=receive):
+        run(schedule(jobs.fail, ["of its own"], meta=DETACHED))
+    assert notes() == ["job_started True", "of its own"]
+
+
+@both_kinds
+def test_job_executed_comes_after_the_commit_and_its_hooks(
+    run: Run, meta: dict[str, Any] | None
+) -> None:
     def receive(job_id: int, **_: Any) -> None:
         state = Job.objects.get(pk=job_id).state
         Note.objects.create(text=f"{state} {connection.in_atomic_block}")
 
     with received(*ENDS, by=receive):
-        run(schedule(abuse.hook, ["hook"]))
+        run(schedule(abuse.hook, ["hook"], meta=meta))
     assert notes()[-1] == "executed False"
     assert len(notes()) > 1
 
 
-def test_job_failed_comes_after_the_failure_is_committed(run: Run) -> None:
+@both_kinds
+def test_job_failed_comes_after_the_failure_is_committed(
+    run: Run, meta: dict[str, Any] | None
+) -> None:
     def receive(signal: Signal, job_id: int, exception: str, **_: Any) -> None:
         job = Job.objects.get(pk=job_id)
         text = f"{name_of(signal)} {job.state} {job.errors.get().exception == exception}"
         Note.objects.create(text=f"{text} {connection.in_atomic_block}")
 
     with received(*ENDS, by=receive):
-        run(schedule(jobs.fail))
-        assert notes() == ["job_failed failed True False"]
-        run(schedule(jobs.fail, meta={"max_attempts": 1}))
-        assert notes()[1:] == ["job_discarded discarded True False"]
+        run(schedule(jobs.fail, meta=meta))
+        assert notes()[-1] == "job_failed failed True False"
+        run(schedule(jobs.fail, meta={"max_attempts": 1, **(meta or {})}))
+        assert notes()[-1] == "job_discarded discarded True False"
 
 
+@both_kinds
 def test_job_cancelled_comes_after_the_end_of_a_job_that_was_cancelled_while_it_ran(
-    run: Run,
+    run: Run, meta: dict[str, Any] | None
 ) -> None:
     def receive(signal: Signal, job_id: int, **_: Any) -> None:
         state = Job.objects.get(pk=job_id).state
         Note.objects.create(text=f"{name_of(signal)} {state} {connection.in_atomic_block}")
 
     with received(*ENDS, by=receive):
-        run(schedule(interrupted.interrupt))
-    assert notes() == ["job_cancelled cancelled False"]
+        run(schedule(interrupted.interrupt, meta=meta))
+    assert notes()[-1] == "job_cancelled cancelled False"
 
 
 def test_an_interruption_within_a_receiver_is_the_jobs(run: Run) -> None:
@@ -123,9 +144,10 @@ def test_job_executed_is_not_sent_for_a_job_whose_commit_failed(run: Run) -> Non
     assert not Entry.objects.exists()
 
 
+@both_kinds
 @pytest.mark.parametrize("most", [None, 1])
 def test_the_end_of_a_job_whose_worker_died_is_told_by_the_parent(
-    flush: Callable[..., Any], most: int | None
+    flush: Callable[..., Any], most: int | None, meta: dict[str, Any] | None
 ) -> None:
     told: list[tuple[Any, ...]] = []
 
@@ -134,7 +156,8 @@ def test_the_end_of_a_job_whose_worker_died_is_told_by_the_parent(
         assert "WorkerDied" in more["exception"]
         assert more["run_seconds"] > 0
 
-    job = schedule(jobs.die, queue="deadly", meta={"max_attempts": most} if most else None)
+    limit = {"max_attempts": most} if most else {}
+    job = schedule(jobs.die, queue="deadly", meta={**limit, **(meta or {})})
     with received(*ENDS, by=receive):
         flush(workers=1, jobs=1)
     signal = "job_discarded" if most else "job_failed"
@@ -204,11 +227,16 @@ class Unnamed:
     [raise_value_error, break_transaction, swallow_error, leave, Unnamed()],
     ids=["raises", "breaks", "swallows", "exits", "unnamed"],
 )
-def test_a_receiver_that_raises_harms_no_job(run: Run, receiver: Callable[..., None]) -> None:
+@both_kinds
+def test_a_receiver_that_raises_harms_no_job(
+    flush: Callable[..., Any], receiver: Callable[..., None], meta: dict[str, Any] | None
+) -> None:
+    run = partial(attempt, way="worker", flush=flush)
     with received("job_started", *ENDS, by=receiver):
-        assert run(schedule(jobs.note)).state == "executed"
+        assert run(schedule(jobs.note, meta=meta)).state == "executed"
         assert "noted" in notes()
-        assert_one_failure(run(schedule(jobs.fail, ["of its own"])), "ValueError('of its own')")
+        failed = run(schedule(jobs.fail, ["of its own"], meta=meta))
+        assert_one_failure(failed, "ValueError('of its own')")
 
 
 def test_a_receiver_that_raises_is_logged_and_the_others_are_called(

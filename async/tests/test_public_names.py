@@ -144,6 +144,7 @@ def test_errors() -> None:
         "MarkedForRollback": "TransactionAbused",
         "ConnectionClosed": "TransactionAbused",
         "TransactionEnded": "TransactionAbused",
+        "TransactionOpen": "TransactionAbused",
         "JobRowGone": "TransactionAbused",
         "QueueStopped": "AsyncError",
         "StopNow": "BaseException",

@@ -27,6 +27,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 Flush = Callable[..., Any]
 
+both_kinds = pytest.mark.parametrize("atomic", [True, False])
+
 
 class FileExporter(SpanExporter):
     """Appends each span to a file, a line each: forked workers write to the same one."""
@@ -90,12 +92,13 @@ def of_jobs(spans: FileExporter) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("way", WAYS)
+@both_kinds
 def test_a_job_runs_in_the_trace_of_the_request_that_scheduled_it(
-    spans: FileExporter, flush: Flush, way: str
+    spans: FileExporter, flush: Flush, way: str, atomic: bool
 ) -> None:
     with request():
         wanted = identifiers()
-        job = schedule(jobs.note, queue="urgent")
+        job = schedule(jobs.note, queue="urgent", meta={"atomic": atomic})
     attempt(job, way, flush)
     [span] = of_jobs(spans)
     assert (span["trace"], span["parent"]) == wanted
@@ -183,14 +186,18 @@ def test_a_broken_trace_harms_no_job(spans: FileExporter, flush: Flush, broken: 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("function", "error"),
-    [(jobs.fail, "ValueError"), (abuse.break_foreign_key, "IntegrityError")],
-    ids=["its function", "its commit"],
+    ("function", "error", "atomic"),
+    [
+        (jobs.fail, "ValueError", True),
+        (abuse.break_foreign_key, "IntegrityError", True),
+        (jobs.fail, "ValueError", False),
+    ],
+    ids=["its function", "its commit", "detached"],
 )
 def test_the_exception_of_a_failed_job_is_recorded(
-    spans: FileExporter, flush: Flush, way: str, function: Any, error: str
+    spans: FileExporter, flush: Flush, way: str, function: Any, error: str, atomic: bool
 ) -> None:
-    attempt(schedule(function), way, flush)
+    attempt(schedule(function, meta={"atomic": atomic}), way, flush)
     [span] = of_jobs(spans)
     assert span["status"] == StatusCode.ERROR.name
     assert [kind.rpartition(".")[2] for kind in span["exceptions"]] == [error]
@@ -198,10 +205,11 @@ def test_the_exception_of_a_failed_job_is_recorded(
     assert span["attributes"]["django_async.job.outcome"] == "failed"
 
 
+@both_kinds
 def test_a_job_that_was_cancelled_while_it_ran_says_so_in_its_span(
-    spans: FileExporter, flush: Flush
+    spans: FileExporter, flush: Flush, atomic: bool
 ) -> None:
-    schedule(interrupted.interrupt)
+    schedule(interrupted.interrupt, meta={"atomic": atomic})
     flush()
     [span] = of_jobs(spans)
     assert span["status"] == StatusCode.ERROR.name

@@ -8,34 +8,33 @@
                                                                   run
     wait() <── Ended <──┬─────────────────────  socket <───────── report
                         │
-                     selector <── pidfd ─────────────────────────  the process ends: what it has
+                      watch <──── pidfd ─────────────────────────  the process ends: what it has
                         │                                         written is read first, then a
                         │                                         task that it still held died
                         └────── wakeup <── the caller's signals
 
-The selector is one epoll (or kqueue) for the life of the pool. A child's death is seen on its
-pidfd, since the socket may be held open by a process that a task has left behind.
+A child's death is seen on its pidfd, since the socket may be held open by a process that a task has
+left behind. What a task shows stands in memory that both sides share, and passes by all of this.
 """
 
 import atexit
 import os
-import selectors
 import signal
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from forkpool.channel import Channel, dumps
+from forkpool.channel import dumps
 from forkpool.child import Terms
 from forkpool.clock import deadline_in, earliest, left
 from forkpool.errors import ForkUnavailable, NotRunning, PoolBusy, describe, describe_exit
 from forkpool.interface import Ended, Pool, Running, Task
 from forkpool.signals import blocked
 from forkpool.starts import Starts
+from forkpool.watch import Watch
 from forkpool.worker import Worker
 
-_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _pools: "weakref.WeakSet[ForkPool]" = weakref.WeakSet()  # whose descriptors each child inherits
 
 
@@ -82,11 +81,9 @@ class ForkPool(Pool):
         self._max_tasks = max_tasks_per_child
         self._grace = grace
         self._start_timeout = start_timeout
-        self._wakeup = wakeup
-        self._wakeups: set[int] = set()  # of one call of wait()
         self._owner: int | None = None  # process that started the pool
         self._closed = False
-        self._selector = selectors.DefaultSelector()
+        self._watch = Watch(wakeup)
         self._workers: list[Worker] = []  # all that are not reaped yet
         self._idle: list[Worker] = []
         self._dead: list[Worker] = []
@@ -94,7 +91,7 @@ class ForkPool(Pool):
         self._starts = Starts()
         self._handed_out = 0
         self._ended: list[Ended] = []
-        self._news = False  # something else that wait() returns for
+        self._rested = False  # a worker became idle without a task's end, for which wait() returns
         _pools.add(self)
 
     @property
@@ -117,8 +114,7 @@ class ForkPool(Pool):
         if self._owner:
             return
         self._owner = os.getpid()
-        if self._wakeup is not None:
-            self._selector.register(self._wakeup, _READ, self._note_wakeup)
+        self._watch.start()
         # Python waits for its children when it exits: a forgotten pool would keep it for ever.
         atexit.register(self._kill_at_exit)
         try:
@@ -146,38 +142,24 @@ class ForkPool(Pool):
             if worker.hand(task, message):
                 self._handed_out = task.number
                 if worker.channel.unsent:
-                    self._selector.modify(
-                        worker.channel, _READ | _WRITE, partial(self._converse, worker)
-                    )
+                    self._watch.also_writable(worker.channel, True)
                 return task
         raise PoolBusy  # those that seemed idle are dead, as wait() will find out
 
     def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
         self._check_running()
         deadline = deadline_in(timeout)
-        self._news = False
+        self._rested = self._watch.woken = False
         try:
-            self._watch_also(wakeups)
-            while not (self._ended or self._news):
+            self._watch.wakeups(wakeups)
+            while not (self._ended or self._rested or self._watch.woken):
                 self._refill()
                 self._attend(deadline)
                 if left(deadline) == 0:
                     break
         finally:
-            self._watch_also(())
+            self._watch.wakeups(())
         return self._take_ended()
-
-    def _watch_also(self, wakeups: Iterable[int]) -> None:
-        """These and no others, of which a handler's exception may have left some: their numbers
-        may belong to somebody else by now."""
-        for descriptor in self._wakeups:
-            self._unwatch(descriptor)
-        wanted = set(wakeups) - {self._wakeup}
-        if min(wanted, default=0) < 0:
-            raise ValueError(f"a descriptor is not negative, as {min(wanted)} is")
-        self._wakeups = wanted
-        for descriptor in wanted:
-            self._selector.register(descriptor, _READ, self._note_wakeup)
 
     def running(self) -> list[Running]:
         with blocked():  # the values are rebuilt, which runs their own code
@@ -193,8 +175,8 @@ class ForkPool(Pool):
 
     def shutdown(self, timeout: float | None = None) -> list[Ended]:
         deadline = deadline_in(timeout)
-        if self._workers and self._wakeup is not None:
-            self._selector.unregister(self._wakeup)
+        if self._workers:
+            self._watch.stop()
         self._closed = True
         try:
             for worker in self._workers:
@@ -211,7 +193,7 @@ class ForkPool(Pool):
             worker.kill()
         while self._workers:
             self._bury(self._workers[0])
-        self._selector.close()
+        self._watch.close()
         _pools.discard(self)
         atexit.unregister(self._kill_at_exit)
         return self._take_ended()
@@ -249,22 +231,22 @@ class ForkPool(Pool):
             worker = Worker(self._terms, inherited, self._start_timeout, self._starts.failed)
             self._workers.append(worker)
             self._missing -= 1
-            self._selector.register(worker.channel, _READ, partial(self._converse, worker))
-            self._selector.register(worker.death, _READ, partial(self._note_death, worker))
+            self._watch.add(worker.channel, partial(self._converse, worker))
+            self._watch.add(worker.death, partial(self._note_death, worker))
 
     def _disown(self) -> None:
         """In a child of this pool or of another one: close what it inherited."""
-        self._selector.close()
+        self._watch.close()
         for worker in self._workers:
             worker.disown()
 
     def _attend(self, deadline: float | None) -> None:
         """Act on what one look at all descriptors brings."""
         self._dead.clear()  # an exception from a signal's handler may have left some: seen again
-        looks = self._selector.select(left(self._due(deadline)))
+        looks = self._watch.look(left(self._due(deadline)))
         with blocked():  # what is read must get into the books, whatever the caller's handlers do
-            for key, events in looks:
-                key.data(events)
+            for act, writable in looks:
+                act(writable)
             while self._dead:  # last, since the same look may have brought their last words
                 self._bury(self._dead.pop())
             self._press()
@@ -283,21 +265,18 @@ class ForkPool(Pool):
             if worker.late:
                 worker.press(self._grace)
 
-    def _note_wakeup(self, _events: int) -> None:
-        self._news = True
-
-    def _note_death(self, worker: Worker, _events: int) -> None:
+    def _note_death(self, worker: Worker, _writable: bool) -> None:
         self._dead.append(worker)
 
-    def _converse(self, worker: Worker, events: int) -> None:
+    def _converse(self, worker: Worker, writable: bool) -> None:
         """Send what a worker has not taken in yet, and hear what it says."""
         self._hear(worker, worker.channel.arrived())
         if worker.channel.closed_by_peer:
-            self._unwatch(worker.channel)
+            self._watch.drop(worker.channel)
             self._retire(worker)
             worker.lose()
-        elif events & _WRITE and worker.flushed():
-            self._selector.modify(worker.channel, _READ, partial(self._converse, worker))
+        elif writable and worker.flushed():
+            self._watch.also_writable(worker.channel, False)
 
     def _hear(self, worker: Worker, messages: list[bytes]) -> None:
         for message in messages:
@@ -318,12 +297,8 @@ class ForkPool(Pool):
         elif worker.ready and worker not in self._idle:
             if not worker.finished:
                 self._starts.note_success()
-            self._news = True
+            self._rested = True
             self._idle.append(worker)
-
-    def _unwatch(self, source: Channel | int) -> None:
-        if source in self._selector.get_map():
-            self._selector.unregister(source)
 
     def _retire(self, worker: Worker) -> None:
         if worker in self._idle:
@@ -333,8 +308,8 @@ class ForkPool(Pool):
         """Take a dead worker out of the books, and see to its replacement."""
         self._retire(worker)
         self._workers.remove(worker)
-        self._unwatch(worker.death)
-        self._unwatch(worker.channel)
+        self._watch.drop(worker.death)
+        self._watch.drop(worker.channel)
         worker.kill()  # its process group, of which its tasks may have left something
         if not worker.leaving:
             self._missing += 1

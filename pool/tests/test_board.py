@@ -48,7 +48,7 @@ def test_it_is_seen_though_the_parent_hears_nothing(waiting: Any, gate: Any) -> 
         waiting.idle(pool)
         task = pool.submit(show_and_wait, gate, *range(5))
         waiting.until(lambda: shown(pool) == [4])
-        assert pool._selector.select(0) == []
+        assert pool._watch.look(0) == []
         (pid,) = pool.pids
         assert pool.running() == [Running(task, pid, pool._workers[0].since, 4)]
         gate.open()

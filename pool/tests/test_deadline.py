@@ -181,7 +181,7 @@ def test_a_result_that_comes_after_the_last_look_is_in_time(
         waiting.idle(pool)
         pool.submit(gate.pass_through, time_limit=SOON)
         (worker,) = pool._workers
-        select = pool._selector.select
+        select = pool._watch.look
 
         def select_and_let_it_finish(timeout: float | None) -> Any:
             looks = select(timeout)
@@ -190,7 +190,7 @@ def test_a_result_that_comes_after_the_last_look_is_in_time(
                 waiting.readable(worker.channel)
             return looks
 
-        monkeypatch.setattr(pool._selector, "select", select_and_let_it_finish)
+        monkeypatch.setattr(pool._watch, "look", select_and_let_it_finish)
         (ended,) = waiting.ends(pool, 1)
         assert [ended.value] == pool.pids
         assert signals.sent == []

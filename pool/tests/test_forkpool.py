@@ -162,7 +162,7 @@ def test_a_wakeup_that_an_exception_left_behind_is_forgotten(waiting: Any) -> No
     left = os.eventfd(1)
     with ForkPool(1) as pool:
         waiting.idle(pool)
-        pool._watch_also([left])
+        pool._watch.wakeups([left])
         os.close(left)
         (pid,) = pool.pids
         os.kill(pid, signal.SIGKILL)

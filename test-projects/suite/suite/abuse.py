@@ -287,7 +287,7 @@ def meet(directory: str, parties: int) -> None:
     job = current_job()
     assert job is not None
     touch(str(Path(directory) / f"{job.id}"))
-    _wait_until(lambda: len(list(Path(directory).iterdir())) >= parties)
+    wait_until(lambda: len(list(Path(directory).iterdir())) >= parties)
 
 
 def touch(path: str) -> None:
@@ -297,13 +297,13 @@ def touch(path: str) -> None:
 def outlast_failure(directory: str) -> None:
     """Show that this runs, and end when the parent has been told of the failure of another job."""
     touch(str(Path(directory) / "runs"))
-    _wait_until((Path(directory) / "failed").exists)
+    wait_until((Path(directory) / "failed").exists)
     note("outlasted")
 
 
 def fail_beside(directory: str) -> None:
     """Fail while ``outlast_failure`` runs."""
-    _wait_until((Path(directory) / "runs").exists)
+    wait_until((Path(directory) / "runs").exists)
     raise ValueError("failed")
 
 
@@ -314,10 +314,11 @@ def wait_for(path: str, signs: str = "") -> None:
         job = current_job()
         assert job is not None
         touch(str(Path(signs) / f"{job.id}"))
-    _wait_until(Path(path).exists)
+    wait_until(Path(path).exists)
 
 
-def _wait_until(happened: Any) -> None:
+def wait_until(happened: Any) -> None:
+    """Wait for an event, within the deadline of a job."""
     end = time.monotonic() + DEADLINE
     while not happened():
         assert time.monotonic() < end, "the event did not happen"
@@ -567,7 +568,7 @@ def leave_child_and_die(path: str) -> None:
         Path(path).write_text(str(os.getpid()))
         time.sleep(DEADLINE)
         os._exit(0)
-    _wait_until(lambda: Path(path).exists() and Path(path).read_text())
+    wait_until(lambda: Path(path).exists() and Path(path).read_text())
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from django_async.seam import TaskInterrupted
+from forkpool import TaskInterrupted
 from suite.abuse import effects, lose_session
+from suite.jobs import note
 
 
 def interrupt() -> None:
@@ -33,4 +34,9 @@ def swallow_and_fail() -> None:
 
 def lose_session_and_interrupt() -> None:
     lose_session()
+    raise TaskInterrupted
+
+
+def note_and_interrupt() -> None:
+    note("before the interrupt")
     raise TaskInterrupted

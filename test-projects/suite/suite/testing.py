@@ -15,11 +15,11 @@ from django_async.engine import Engine, Options, Summary
 from django_async.forking import close_connections
 from django_async.hints import Hint
 from django_async.lane import Lane
-from django_async.outcomes import Executed, Failed
+from django_async.outcomes import Cancelled, Executed, Failed
 from django_async.parents import Registration
 from django_async.runner import run_job
 from django_async.walk import Walk
-from forkpool import ForkPool, InlinePool, StopSignals
+from forkpool import ForkPool, InlinePool, Pool, StopSignals
 
 EFFORT = int(os.environ.get("EXAMPLES", "1"))
 """Multiplies the number of examples of every property: EXAMPLES=20 for a night."""
@@ -40,7 +40,7 @@ class Pass:
     """One pass over the queue, as its engine told it."""
 
     handed_out: list[Hint] = field(default_factory=list)
-    outcomes: list[Executed | Failed | Cancelled | Cancelled] = field(default_factory=list)
+    outcomes: list[Executed | Failed | Cancelled] = field(default_factory=list)
     summary: Summary = field(default_factory=Summary)
 
     @property
@@ -71,16 +71,18 @@ def run_pass(
     selection: fetch.Selection | None = None,
     using: str = "default",
     before: Callable[[], object] = lambda: None,
+    others: Pool | None = None,
 ) -> Pass:
     """One pass as ``flush_queue`` makes it, with its hand-outs kept.
 
-    ``before`` is called when the pass has read its bounds and not yet a job.
+    ``before`` is called when the pass has read its bounds and not yet a job. ``others`` is a pool
+    that takes the place of the usual one.
     """
     one_writer = 1 if connections[using].vendor == "sqlite" else None
     reads = fetch.Fetch(using, fetch.bounds(using), selection or fetch.Selection())
     recorder = Recorder()
     before()
-    with StopSignals() as stop, _pool(workers) as pool:
+    with StopSignals() as stop, others or _pool(workers) as pool:
         lane = Lane(
             using=using,
             walk=Walk(reads, conf.current().batch_size, time.monotonic),
