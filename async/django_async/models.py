@@ -207,9 +207,9 @@ class Job(models.Model):
         Raises JobEnded if it was executed, JobNotRunnable if it is running, and ValidationError if
         all jobs of its group have ended and the reference means another open one by now.
         """
-        from django_async.rescheduling import reschedule
+        from django_async.rescheduling import retry
 
-        reschedule(self)
+        retry(self)
 
     retry.alters_data = True  # type: ignore[attr-defined]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from django.db import Error as DriverError
+from django.db.models import Exists, OuterRef, Q
 
-from django_async import backlog, census, clock, pausing, roster
+from django_async import backlog, clock, pausing, roster
 from django_async.errors import NoticesUnavailable
 from django_async.fetch import EVERY_QUEUE
+from django_async.models import Group
 
 
 def ailment(using: str, max_age: float | None = None) -> str | None:
@@ -32,9 +34,9 @@ def _oldest_age(using: str) -> float | None:
     paused = pausing.paused(using)
     if EVERY_QUEUE in paused:
         return None
-    jobs = census.pending_jobs(using).filter(started=None, ends=None)
-    jobs = jobs.exclude(queue__in=paused).exclude(pk__in=_running(using))
-    since = backlog.since_when(jobs)
+    finals = Group.objects.using(using).filter(final=OuterRef("pk"))
+    left_out = Exists(finals) | Q(queue__in=paused) | Q(pk__in=_running(using))
+    since = backlog.since_when(using, Q(~left_out, started=None))
     return (clock.now(using) - since).total_seconds() if since else None
 
 

@@ -26,23 +26,17 @@ MAY_CHANGE = Q(executed=None, started=None)
 FAILED = Q(BY_KEY, attempts__gt=0) | Q(discarded__isnull=False)
 
 
-def reschedule(job: Job, when: datetime | timedelta | None = None) -> None:
-    """Have the job run then, or now; what was asked of it before, to be cancelled, holds no more.
+def retry(job: Job) -> None:
+    """Have the job run now. Raises as ``reschedule()``."""
+    _move(job, clock.DatabaseNow(), job._state.db or "default")
 
-    Raises JobEnded if it was executed or is gone, JobNotRunnable if it is running, ValidationError
-    if its group would be the second open one of its reference.
-    """
+
+def reschedule(job: Job, when: datetime | timedelta) -> None:
+    """Have the job run then. Raises TypeError or ValueError for what is no moment, JobEnded if it
+    was executed or is gone, JobNotRunnable if it is running, ValidationError if its group would be
+    the second open one of its reference."""
     using = job._state.db or "default"
-    now = partial(clock.utc_now, using)
-    moment = clock.DatabaseNow() if when is None else clock.moment(when, now)
-    with transaction.atomic(using=using):
-        take_turn(using)
-        if not any(lock_all([job.pk or 0], using, wait=False, where=MAY_CHANGE)):
-            raise _refusal(job, using)
-        _check_group(job, using)
-        _give_time([job.pk], moment, using)
-        _take_requests_back(job.pk, using)
-    job.refresh_from_db(using=using)
+    _move(job, clock.moment(when, partial(clock.utc_now, using)), using)
 
 
 def retry_failed(jobs: QuerySet[Job]) -> int:
@@ -57,6 +51,19 @@ def retry_failed(jobs: QuerySet[Job]) -> int:
             _give_time(_without_closed_groups(locked, using), clock.DatabaseNow(), using)
             for locked in lock_all(found, using, wait=False, where=where)
         )
+
+
+def _move(job: Job, moment: Any, using: str) -> None:
+    """Set the time, and end what had ended the job. That it was asked to be cancelled before, holds
+    no more."""
+    with transaction.atomic(using=using):
+        take_turn(using)
+        if not any(lock_all([job.pk or 0], using, wait=False, where=MAY_CHANGE)):
+            raise _refusal(job, using)
+        _check_group(job, using)
+        _give_time([job.pk], moment, using)
+        _take_requests_back(job.pk, using)
+    job.refresh_from_db(using=using)
 
 
 def _give_time(ids: list[int], moment: Any, using: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from django_async.api import pause_queue, paused_queues
 
@@ -19,20 +19,28 @@ class Command(BaseCommand):
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, metavar="ALIAS")
 
     def handle(self, **options: Any) -> None:
-        for name in names(options):
-            pause_queue(name, using=options["database"])
-        self.stdout.write(describe(options["database"]))
+        using = database(options)
+        with transaction.atomic(using=using):
+            for name in names(options):
+                pause_queue(name, using=using)
+        self.stdout.write(describe(using))
+
+
+def database(options: dict[str, Any]) -> str:
+    """The database that is meant, if there is one of this name."""
+    alias: str = options["database"]
+    if alias not in connections:
+        known = ", ".join(connections)
+        raise CommandError(f"There is no database {alias!r} in DATABASES, which has: {known}.")
+    return alias
 
 
 def names(options: dict[str, Any]) -> list[str | None]:
     """Which queues are meant; None for every queue."""
-    if options["database"] not in connections:
-        known = ", ".join(connections)
-        raise CommandError(
-            f"There is no database {options['database']!r} in DATABASES, which has: {known}."
-        )
     if bool(options["queue"]) is options["all"]:
         raise CommandError("Name the queues, or give --all: one of the two.")
+    if "" in options["queue"]:
+        raise CommandError("A queue's name is not empty: for every queue, give --all.")
     return [None] if options["all"] else options["queue"]
 
 

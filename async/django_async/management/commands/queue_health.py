@@ -9,9 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS
 
 from django_async.api import health
+from django_async.management.commands.pause_queue import database
 from django_async.probe import ailment
 from django_async.stats import estimate_queue_completion, estimate_rough_queue_completion
 
@@ -49,7 +50,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         if options["probe"]:
-            self._probe(options["database"], options["max_age"])
+            self._probe(database(options), options["max_age"])
         elif options["max_age"] is not None:
             raise CommandError("--max-age goes with --probe.")
         else:
@@ -57,9 +58,6 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(state, cls=DjangoJSONEncoder, indent=2))
 
     def _probe(self, using: str, max_age: float | None) -> None:
-        if using not in connections:
-            known = ", ".join(connections)
-            raise CommandError(f"There is no database {using!r} in DATABASES, which has: {known}.")
         if wrong := ailment(using, max_age):
             raise CommandError(wrong, returncode=1)
 

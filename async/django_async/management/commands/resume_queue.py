@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, transaction
 
 from django_async.api import resume_queue
-from django_async.management.commands.pause_queue import describe, names
+from django_async.management.commands.pause_queue import database, describe, names
 
 
 class Command(BaseCommand):
@@ -22,7 +22,9 @@ class Command(BaseCommand):
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, metavar="ALIAS")
 
     def handle(self, **options: Any) -> None:
-        for name in names(options):
-            if not resume_queue(name, using=options["database"]):
-                self.stderr.write(f"{name or '--all'}: was not paused by this name.")
-        self.stdout.write(describe(options["database"]))
+        using = database(options)
+        with transaction.atomic(using=using):
+            for name in names(options):
+                if not resume_queue(name, using=using):
+                    self.stderr.write(f"{name or '--all'}: was not paused by this name.")
+        self.stdout.write(describe(using))
