@@ -144,8 +144,9 @@ class Command(BaseCommand):
         address: Address | None = options["metrics"]
         if address is None:
             return metrics.NoMetrics()
+        shared = [] if _is_in_memory(connections[using]) else [using]
         try:
-            shown = metrics.Prometheus(address, [using])
+            shown = metrics.Prometheus(address, shared)
         except OSError as error:
             raise CommandError(f"--metrics {address}: {error.strerror or error}.") from error
         except PoolError as error:
