@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
 from django_async import joblog, signals, tracing
@@ -38,5 +38,6 @@ class Witness:
 
 def tell(outcome: End, using: str, error: BaseException | None = None) -> None:
     """Tell the log and the application of an attempt whose end is committed."""
-    joblog.tell(outcome, error)
+    with suppress(Exception):  # a filter of the application's raised: who cannot log cannot say so
+        joblog.tell(outcome, error)
     signals.tell_end(outcome, using)

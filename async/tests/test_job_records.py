@@ -118,6 +118,20 @@ def test_the_death_of_a_job_without_a_transaction_that_nobody_saw_has_one_record
     assert "WorkerDied" in record["message"]
 
 
+def test_a_filter_of_the_log_that_raises_harms_no_job(flush: Flush) -> None:
+    def refuse(_: logging.LogRecord) -> bool:
+        raise ValueError("the filter's own")
+
+    logger = logging.getLogger("django_async.jobs")
+    logger.addFilter(refuse)
+    try:
+        failing, noting = schedule(jobs.fail), schedule(jobs.note)
+        flush(keep_going=True)
+    finally:
+        logger.removeFilter(refuse)
+    assert [Job.objects.get(pk=job.pk).state for job in (failing, noting)] == ["failed", "executed"]
+
+
 def test_a_job_that_could_not_be_claimed_has_none(records: Any) -> None:
     job = schedule(jobs.note)
     Job.objects.update(cancelled=clock.now("default"))

@@ -117,8 +117,9 @@ class Command(BaseCommand):
         address: Address | None = options["metrics"]
         if address is None:
             return metrics.NoMetrics()
+        shared = [alias for alias in aliases if not _is_in_memory(connections[alias])]
         try:
-            shown = metrics.Prometheus(address, aliases)
+            shown = metrics.Prometheus(address, shared)
         except OSError as error:
             raise CommandError(f"--metrics {address}: {error.strerror or error}.") from error
         except PoolError as error:
