@@ -46,7 +46,7 @@ _FOREVER = 31_536_000
 
 _guard = threading.Lock()
 _owned: set[tuple[str, int]] = set()
-"""What this process owns, and where: the same session, or open file, would be given a lock twice."""
+"""What this process owns, and where: the same session or open file would be given a lock twice."""
 
 _sessions: dict[tuple[int, str], BaseDatabaseWrapper] = {}
 """The sessions that hold locks, by thread and alias."""
