@@ -46,7 +46,7 @@ _FOREVER = 31_536_000
 
 _guard = threading.Lock()
 _owned: set[tuple[str, int]] = set()
-"""What this process owns: the same session, or the same open file, would be given a lock twice."""
+"""What this process owns, and where: the same session or open file would be given a lock twice."""
 
 _sessions: dict[tuple[int, str], BaseDatabaseWrapper] = {}
 """The sessions that hold locks, by thread and alias."""
@@ -133,9 +133,9 @@ def _connect(connection: BaseDatabaseWrapper) -> None:
 
 
 def _place(connection: BaseDatabaseWrapper) -> str:
-    """Where the locks are: on SQLite the path of a file, which a database in memory has not."""
+    """Where the lock is: in a session; on SQLite in a file, which a database in memory has not."""
     if connection.vendor != "sqlite":
-        return connection.alias
+        return str(id(connection))
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA database_list")
         file = cursor.fetchall()[0][2]

@@ -51,6 +51,7 @@ from django_async.outcomes import (
     Busy,
     Conflict,
     Executed,
+    Failed,
     Failure,
     Lost,
     Outcome,
@@ -88,16 +89,23 @@ def execute_now(job: Job) -> Any:
     """
     using = job._state.db or "default"
     refuse_open_transaction(using)
-    hint = Hint(job.pk, job.attempts, job.priority, job.scheduled, job.group_id, job.meta)
-    kind = AtomicAttempt if policy.is_atomic(job.meta) else DetachedAttempt
-    attempt: AtomicAttempt | DetachedAttempt = kind(hint, using, store.claim_now)
-    outcome = attempt.run()
-    job.refresh_from_db(using=using)
+    for _ in range(2):
+        attempt = _attempt_now(job, using)
+        outcome = attempt.run()
+        job.refresh_from_db(using=using)
+        if not isinstance(outcome, Failed) or attempt.error:
+            break  # else the death of an earlier attempt was found, and is recorded now
     if isinstance(outcome, Executed):
         return attempt.result
     if attempt.error is not None:
         raise attempt.error
     raise JobNotRunnable(f"Job {job.pk} is {job.state}, was attempted or is running elsewhere.")
+
+
+def _attempt_now(job: Job, using: str) -> AtomicAttempt | DetachedAttempt:
+    hint = Hint(job.pk, job.attempts, job.priority, job.scheduled, job.group_id, job.meta)
+    kind = AtomicAttempt if policy.is_atomic(job.meta) else DetachedAttempt
+    return kind(hint, using, store.claim_now)
 
 
 def refuse_open_transaction(using: str) -> None:

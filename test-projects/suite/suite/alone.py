@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError, connection, transaction
 
-from django_async import current_job
+from django_async import current_job, ownership
 from django_async.errors import JobNotRunnable
 from django_async.models import Group, Job
 from suite.abuse import begin_again, wait_until
 from suite.jobs import note
+from suite.locks import end_lock_session, holder
 from suite.models import Account
 from suite.together import elsewhere
 
@@ -81,11 +85,58 @@ def note_unfinished_group() -> None:
     note("the group is complete" if group.has_completed(exclude=final) else "the group is open")
 
 
-def wait_for(directory: str) -> None:
-    """Show that this runs, and end when the file ``go`` is there."""
+def wait_for(directory: str, how: str = "return") -> None:
+    """Show that this runs, and end when the file ``go`` is there; perhaps fail the first time."""
     runs = begin_again(directory)
     (Path(directory) / f"began-{runs}").touch()
     wait_until((Path(directory) / "go").exists)
+    (Path(directory) / f"ended-{runs}").touch()
+    if how == "fail" and runs == 1:
+        raise ValueError("failed")
+
+
+def execute_or_say_why_not(job_id: int) -> str:
+    try:
+        return str(Job.objects.get(pk=job_id).execute())
+    except (JobNotRunnable, ValueError) as error:
+        return str(error)
+
+
+def kill_everybody_once(directory: str) -> str:
+    """Kill the parent and this process, the first time."""
+    if begin_again(directory) > 1:
+        return note("survived")
+    note("killed")
+    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "not reached"
+
+
+def fork_and_look_at_lock() -> bool:
+    """Whether this job is owned still when a copy of this process has come and gone."""
+    copy = os.fork()
+    if not copy:
+        gc.collect()
+        os._exit(0)
+    os.waitpid(copy, 0)
+    return elsewhere(_is_owned, _me().id)
+
+
+def _is_owned(job_id: int) -> bool:
+    """Whether another process would find the job owned."""
+    with ownership.of(job_id, connection) as mine:
+        return not mine
+
+
+def lock_session() -> int | None:
+    """The number of this worker's session for locks, which holds the lock of this job."""
+    return holder(_me().id)
+
+
+def end_lock_session_from_outside() -> int | None:
+    number = lock_session()
+    end_lock_session(_me().id)
+    return number
 
 
 def execute_itself() -> str:
