@@ -11,7 +11,9 @@ from setuptools import find_packages, setup
 POSTGRES = ["psycopg[binary]>=3.2.2"]
 MYSQL = ["mysqlclient>=2.2.1"]
 # What a test run needs; the versions of the linters are held, for their verdict may change.
+TITLES = ["setproctitle>=1.3.3"]
 TEST = [
+    *TITLES,
     "coverage>=7.10",
     "hypothesis>=6.140",
     "psycopg-pool>=3.2",
@@ -49,6 +51,7 @@ setup(
     extras_require={
         "postgres": POSTGRES,
         "mysql": MYSQL,
+        "titles": TITLES,
         "test": TEST,
         "dev": [*TEST, *LINT, *TOOLS],
     },

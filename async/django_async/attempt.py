@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connections
 
-from django_async import coroutines, current, payload, policy, trouble
+from django_async import coroutines, current, payload, policy, titles, trouble
 from django_async.errors import AttemptFailed
 from django_async.hints import Hint
 from django_async.locks import Claimed
@@ -55,7 +55,7 @@ class Attempt:
             claimed.id, self.using, claimed.name, claimed.attempts + 1, claimed.queue
         )
         timeout = policy.timeout(claimed.meta)
-        with current.running(job), only_here():
+        with current.running(job), titles.shown(job.id, job.name), only_here():
             with interruptible(), soft_time_limit(timeout):
                 result = function(*args, **kwargs)
             return coroutines.run(result, timeout) if inspect.iscoroutine(result) else result
