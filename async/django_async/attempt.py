@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connections
 
-from django_async import coroutines, current, payload, policy, trouble
+from django_async import coroutines, current, payload, policy, titles, trouble
 from django_async.hints import Hint
 from django_async.locks import Claimed
 from django_async.outcomes import Attempted, Away, Busy, Failure, Outcome, unsuccessful
@@ -65,7 +65,8 @@ class Attempt:
             claimed.id, self.using, claimed.name, claimed.attempts + 1, claimed.queue
         )
         timeout = policy.timeout(claimed.meta)
-        with current.running(job), only_here(), self.witness.running(claimed):
+        seen = self.witness.running(claimed)
+        with current.running(job), titles.shown(job.id, job.name), only_here(), seen:
             with interruptible(), soft_time_limit(timeout):
                 self.witness.started(claimed)
                 result = function(*args, **kwargs)

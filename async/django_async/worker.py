@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from django_async import exporter, ownership, sessions, signals, tracing
+from django_async import exporter, ownership, sessions, signals, titles, tracing
 from django_async.forking import begin_worker
 from django_async.hints import Hint
 from django_async.outcomes import Outcome
@@ -18,6 +18,7 @@ def begin() -> None:
     sessions.unbind_reads()
     begin_worker()
     ownership.keep_sessions()
+    titles.begin()
     _workplace()
     tracing.flush_at_exit()
     signals.tell_worker_started()
