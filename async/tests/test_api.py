@@ -151,7 +151,7 @@ def test_without_arguments_there_are_none() -> None:
         ({"meta": {"backoff": True}}, "backoff"),
         ({"meta": {"backoff": [1]}}, "backoff"),
         ({"meta": {"backoff": "no path"}}, "no path"),
-        ({"meta": {"atomic": False}}, "atomic"),
+        ({"meta": {"atomic": "no"}}, "atomic"),
         ({"run_after": "tomorrow"}, "run_after"),
         ({"run_after": 60}, "run_after"),
         ({"run_after": date(2030, 1, 1)}, "run_after"),
