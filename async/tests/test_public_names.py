@@ -145,6 +145,8 @@ def test_the_pool() -> None:
         *("PoolError", "ForkUnavailable", "NotPicklable", "NotRunning", "PoolBusy"),
         *("StartFailed", "TaskRaised", "WorkerDied", "TaskTimeout", "TimeLimitExceeded"),
         *("ForkExecutor", "as_completed", "soft_time_limit", "explain_memory_error", "tell_parent"),
+        *("interruptible", "TaskInterrupted", "WorkerInterrupted", "show", "Running"),
+        "reap_strays",
     }
     for name in forkpool.__all__:
         assert getattr(forkpool, name).__module__.startswith("forkpool.")

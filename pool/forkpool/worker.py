@@ -84,6 +84,7 @@ class Worker:
         self.deadline = deadline_in(start_timeout)
         self._limit: float | None = None  # when the task's time is over
         self._patience: float | None = None  # when a task that was interrupted should have ended
+        self._in_reach = False  # of the interrupt, at the latest look
         self.lost = False
         self.overdue = False
         self.worn = False
@@ -115,8 +116,9 @@ class Worker:
 
     def interrupt(self, grace: float) -> None:
         """Have its task interrupted, and see to it that the task ends; the second time nothing."""
-        if self.task is None or self.overdue or self._patience is not None:
+        if self.task is None or self.overdue or self.lost or self._patience is not None:
             return
+        self._in_reach = self._slot.exposed == self.task.number
         self._slot.wanted = self.task.number
         self._be_patient(grace)
         with suppress(ProcessLookupError):  # somebody else has reaped it
@@ -198,10 +200,16 @@ class Worker:
         elif left(self._limit) == 0:
             self._patience = None
             self._terminate(grace)
-        elif self.task and self._slot.exposed == self.task.number:
+        elif self._was_in_reach():
             self._terminate(grace)
-        else:  # the task is where nothing interrupts it
+        else:
             self._be_patient(grace)
+
+    def _was_in_reach(self) -> bool:
+        """Whether the task has had a grace of time since the interrupt struck it or could do so."""
+        before = self._in_reach
+        self._in_reach = self.task is not None and self._slot.exposed == self.task.number
+        return before and self._in_reach
 
     def _terminate(self, grace: float) -> None:
         self.overdue = True

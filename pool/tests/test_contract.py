@@ -2,10 +2,12 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import pytest
@@ -386,19 +388,41 @@ def test_an_exception_passes_through_the_context(make: Make) -> None:
         pool.wait(0)
 
 
-def run_example(number: int) -> None:
-    readme = Path(__file__).parents[1] / "README.md"
-    exec(readme.read_text(encoding="utf-8").split("```python\n")[number].split("```")[0], {})
+@pytest.fixture
+def run_example(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """As a program, in which pickle finds the functions that it defines."""
+    program = ModuleType("program")
+    monkeypatch.setitem(sys.modules, "program", program)
+
+    def run_example(number: int) -> None:
+        readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+        exec(readme.split("```python\n")[number].split("```")[0], vars(program))
+
+    return run_example
 
 
-def test_the_first_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_example_of_the_readme_runs(
+    run_example: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     run_example(1)
     values = [int(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
     assert sorted(values) == [number**2 for number in range(1000)]
 
 
-def test_the_second_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_second_example_of_the_readme_runs(
+    run_example: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     run_example(2)
     total, *values = [int(line) for line in capsys.readouterr().out.splitlines()]
     assert total == 100
     assert sorted(values) == [number**2 for number in range(10)]
+
+
+def test_the_third_example_of_the_readme_runs(
+    run_example: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_example(3)
+    first, second = capsys.readouterr().out.splitlines()
+    pid, done, interrupted = first.split()
+    assert (int(pid) > 0, int(done) >= 0, interrupted) == (True, True, "True")
+    assert second == "TaskInterrupted()"

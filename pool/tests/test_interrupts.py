@@ -109,7 +109,7 @@ def test_the_task_is_interrupted_and_its_process_goes_on(case: Case, function: T
     assert isinstance(original(ended), TaskInterrupted)
     assert ended.task.number == number
     assert isinstance(ended.error, TaskRaised)
-    assert f"in {function.__name__}" in ended.error.traceback
+    assert "in in_region" in ended.error.traceback
     assert [case.waiting.run(case.pool, os.getpid).value] == pids
     assert isinstance(case.run_interrupted(), TaskInterrupted)
     assert case.pool.pids == pids
@@ -292,6 +292,31 @@ def test_an_interrupt_does_not_put_off_the_time_limit(
     assert isinstance(case.end().error, TimeLimitExceeded)
 
 
+def swallow_later(note: str, gate: Any, after: str) -> None:
+    Path(note).touch()
+    gate.pass_through()
+    swallow(note, after)
+
+
+def test_a_task_that_is_struck_late_has_the_whole_grace(
+    waiting: Any, clock: Any, gate: Any, tmp_path: Path
+) -> None:
+    """Whenever in the middle of a grace it came to be in reach."""
+    with ForkPool(1, grace=FOREVER) as pool:
+        case = Case(pool, waiting, tmp_path / "note")
+        assert pool.interrupt(case.start(swallow_later, gate, str(tmp_path / "after")))
+        clock.put_forward(FOREVER - 60)
+        gate.open()
+        waiting.until((tmp_path / "after").exists)
+        clock.put_forward(FOREVER / 2)
+        assert pool.wait(0) == []
+        clock.put_forward(FOREVER - 60)
+        assert pool.wait(0) == []
+        assert (pool.busy, pool._workers[0].overdue) == (1, False)
+        clock.put_forward(FOREVER)
+        interrupted(case.end())
+
+
 def test_shutdown_keeps_the_grace(case: Case, clock: Any, tmp_path: Path) -> None:
     run_swallower(case, tmp_path / "after", swallow)
     clock.put_forward(FOREVER)
@@ -374,6 +399,20 @@ def die_of_it(note: str) -> None:
 
 def test_a_death_before_the_signals_is_a_death(case: Case) -> None:
     assert case.pool.interrupt(case.start(die_of_it))
+    assert type(case.end().error) is WorkerDied
+
+
+def be_cut_off(note: str) -> None:
+    """No end of it will ever be heard."""
+    os.closerange(3, 65536)
+    in_region(note, spin)
+
+
+def test_an_interrupt_does_not_put_off_the_end_of_who_is_cut_off(case: Case, clock: Any) -> None:
+    number = case.start(be_cut_off)
+    case.waiting.until(lambda: case.pool.wait(0) == [] and case.pool._workers[0].lost)
+    assert case.pool.interrupt(number)
+    clock.put_forward(60)
     assert type(case.end().error) is WorkerDied
 
 
