@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from django.utils import timezone
 
-from django_async import conf, schedule, upkeep
+from django_async import conf, retention, schedule, upkeep
 from django_async.hints import Share
 from django_async.models import Error, Group, Job
 from django_async.parents import Registration
@@ -96,14 +96,14 @@ def test_of_several_parents_the_first_one_does_it(monkeypatch: pytest.MonkeyPatc
 def test_a_batch_that_fails_is_logged_and_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    remove, failures = upkeep.retention.remove_some, [ValueError("for once")]
+    remove, failures = retention.remove_some, [ValueError("for once")]
 
     def remove_some(seconds: float, using: str, at_most: int) -> int:
         if failures:
             raise failures.pop()
         return remove(seconds, using, at_most)
 
-    monkeypatch.setattr(upkeep.retention, "remove_some", remove_some)
+    monkeypatch.setattr(retention, "remove_some", remove_some)
     executed(2, OLD)
     cleaned_by(Service())
     assert not Job.objects.exists()
