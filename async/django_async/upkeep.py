@@ -86,7 +86,7 @@ class Supervisor:
 class Reaper:
     """As PID 1, as in a container: buries processes that jobs have left behind, when they end."""
 
-    INTERVAL = 5.0
+    INTERVAL = 1.0
 
     def __init__(self, pool: Pool, others: Callable[[], Iterable[int]]) -> None:
         self._pool = pool
