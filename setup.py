@@ -12,8 +12,10 @@ POSTGRES = ["psycopg[binary]>=3.2.2"]
 MYSQL = ["mysqlclient>=2.2.1"]
 PROMETHEUS = ["prometheus-client>=0.20"]
 OPENTELEMETRY = ["opentelemetry-api>=1.25"]
+TITLES = ["setproctitle>=1.3.3"]
 # What a test run needs; the versions of the linters are held, for their verdict may change.
 TEST = [
+    *TITLES,
     "coverage>=7.10",
     "hypothesis>=6.140",
     "opentelemetry-sdk>=1.25",
@@ -55,6 +57,7 @@ setup(
         "mysql": MYSQL,
         "prometheus": PROMETHEUS,
         "opentelemetry": OPENTELEMETRY,
+        "titles": TITLES,
         "test": TEST,
         "dev": [*TEST, *LINT, *TOOLS],
     },

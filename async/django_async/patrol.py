@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from django_async.fetch import Fetch
+from django_async.fetch import Fetch, Outlook
 from django_async.hints import Hint
 from django_async.walk import PATIENCE, Walk
 
@@ -24,9 +24,9 @@ SHARE_OF_TIME = 20
 """A start from the top that took long (with a filter on millions of rows) is made as much more
 seldom, so that the reads take no more than this part of the time."""
 
-LONGEST_PATIENCE = 2.0
+LONGEST_PATIENCE = 10.0
 """Seconds. A job that cannot be claimed is offered after PATIENCE, then after twice as long, and so
-on up to this: somebody else runs it, perhaps for an hour."""
+on up to this: somebody else runs it, perhaps for an hour. (If that dies, see look_now().)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +54,12 @@ class Patrol(Walk):
         self._left_before: set[int] = set()
 
     def take(self) -> Hint | None:
-        if self._clock() < self._next_look:
-            hint = super().take()
-            if hint is None and self._heard:  # of jobs whose time is still to come
-                self._look_soon()
-            self._heard = False
-            return hint
-        self._start_over()
-        self._looked = self._clock()
+        if self._clock() >= self._next_look:
+            return self._look()
         hint = super().take()
-        self._plan_next_look(found=hint is not None)
+        if hint is None and self._heard:  # of jobs whose time is still to come
+            self._look_soon()
+        self._heard = False
         return hint
 
     def lost(self, hint: Hint, *, taken: bool) -> None:
@@ -109,6 +105,22 @@ class Patrol(Walk):
         """Seconds until there is something to look for."""
         return max(0.0, min([self._next_look, *self._again.values()]) - self._clock())
 
+    def _look(self) -> Hint | None:
+        """Start over from the top; after a time without jobs only if there seem to be any."""
+        self._looked = self._clock()
+        outlook = self._fetch.outlook() if self._wait else None
+        hint = None
+        if outlook is None or outlook.due:
+            self._start_over()
+            hint = super().take()
+        if hint is None:
+            self._look_later(outlook or self._fetch.outlook())
+        else:
+            self._wait = 0.0
+            took = self._clock() - self._looked
+            self._next_look = self._looked + took + max(REFRESH, SHARE_OF_TIME * took)
+        return hint
+
     def _start_over(self) -> None:
         """Drop the hints at hand: they are read again, with what has come since."""
         self._held.difference_update(hint.id for _, hint in self._hints)
@@ -118,16 +130,11 @@ class Patrol(Walk):
         self._hints, self._cursor, self._exhausted = [], None, False
         self._groups = set()  # a final job that was released is met as any other
 
-    def _plan_next_look(self, *, found: bool) -> None:
-        now = self._clock()
-        if found:
-            self._wait = 0.0
-            pause = max(REFRESH, SHARE_OF_TIME * (now - self._looked))
-        else:
-            self._wait = min(max(2 * self._wait, self._interval.least), self._interval.most)
-            due = self._fetch.next_due()
-            pause = self._wait if due is None else min(self._wait, due)
-        self._next_look = now + pause
+    def _look_later(self, outlook: Outlook) -> None:
+        """There is nothing to do: look more seldom, but be there when a job's time comes."""
+        self._wait = min(max(2 * self._wait, self._interval.least), self._interval.most)
+        pause = self._wait if outlook.next_due is None else min(self._wait, outlook.next_due)
+        self._next_look = self._clock() + pause
 
     def _look_soon(self) -> None:
         """Start over as soon as it is not too often."""

@@ -83,7 +83,8 @@ class Ear:
     def hear(self) -> list[int | None]:
         """What was notified: the ids of new jobs, or None for some."""
         if self.fileno() is not None:
-            self._session.pgconn.consume_input()
+            with self._connection.wrap_database_errors:
+                self._session.pgconn.consume_input()
             while notification := self._session.pgconn.notifies():
                 self._heard.append(_job_id(notification.extra.decode()))
         heard, self._heard = self._heard, []

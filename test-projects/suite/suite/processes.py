@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,17 @@ BARE = Path(__file__).parents[1] / "bare.py"
 
 @contextmanager
 def manage(
-    *arguments: str, script: Path = MANAGE, before: Sequence[str] = (), **options: Any
+    *arguments: str,
+    script: Path = MANAGE,
+    before: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> Iterator[subprocess.Popen[str]]:
-    """``manage.py`` with these arguments, in a process group of its own, killed at the end."""
+    """``manage.py`` with these arguments, in a process group of its own, killed at the end.
+
+    ``settings`` are the queue's: what ``ASYNC`` says there.
+    """
     process = subprocess.Popen(
         [*before, sys.executable, "-W", "error", str(script), *arguments],
         env={
@@ -29,6 +38,8 @@ def manage(
             "DJANGO_SETTINGS_MODULE": "suite.beside_settings",
             "TEST_DATABASE": str(connection.settings_dict["NAME"]),
             "TEST_DATABASE_OTHER": _name_of_other(),
+            "TEST_ASYNC": json.dumps(settings or {}),
+            **(environment or {}),
         },
         text=True,
         start_new_session=True,
