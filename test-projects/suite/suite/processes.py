@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ BARE = Path(__file__).parents[1] / "bare.py"
 def manage(
     *arguments: str,
     script: Path = MANAGE,
+    before: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
     **options: Any,
@@ -31,7 +32,7 @@ def manage(
     ``settings`` are the queue's: what ``ASYNC`` says there.
     """
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", str(script), *arguments],
+        [*before, sys.executable, "-W", "error", str(script), *arguments],
         env={
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "suite.beside_settings",
@@ -49,6 +50,14 @@ def manage(
             yield process
         finally:
             process.kill()
+
+
+@contextmanager
+def first_process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The same as PID 1 of a namespace of process ids; that is the only child of the process."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    with manage(*arguments, before=unshare) as process:
+        yield process
 
 
 def _name_of_other() -> str:
