@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from django_async.fetch import Fetch, Outlook
 from django_async.hints import Hint
+from django_async.wake import ECHO
 from django_async.walk import PATIENCE, Walk
 
 REFRESH = 0.02
@@ -48,19 +49,12 @@ class Patrol(Walk):
         self._wait = 0.0
         self._looked = -REFRESH
         self._next_look = 0.0
-        self._heard = False
         self._losses: dict[int, int] = {}
         self._left_to_others: set[int] = set()
         self._left_before: set[int] = set()
 
     def take(self) -> Hint | None:
-        if self._clock() >= self._next_look:
-            return self._look()
-        hint = super().take()
-        if hint is None and self._heard:  # of jobs whose time is still to come
-            self._look_soon()
-        self._heard = False
-        return hint
+        return self._look() if self._clock() >= self._next_look else super().take()
 
     def lost(self, hint: Hint, *, taken: bool) -> None:
         self._held.discard(hint.id)
@@ -76,13 +70,14 @@ class Patrol(Walk):
 
     def hear(self, ids: Iterable[int | None]) -> None:
         """Somebody says that there are new jobs: these, or (None) some. Those that are this
-        parent's to take first are read at once, by their ids."""
+        parent's to take first are read at once, by their ids. A look follows in any case: for what
+        was not told of, and for jobs whose time is still to come."""
         for job_id in ids:
-            if job_id is None or not self.share.owns(job_id):
+            self._next_look = min(self._next_look, self._clock() + ECHO)
+            if job_id is None:
                 self._look_soon()
-            elif job_id not in self._held:
+            elif self.share.owns(job_id) and job_id not in self._held:
                 self._again[job_id] = self._clock()
-                self._heard = True
 
     def look_now(self) -> None:
         """Start over at the next turn, and offer again what could not be claimed: whoever held it

@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from django_async import fetch, patrol, schedule
+from django_async import fetch, patrol, schedule, wake
 from django_async.api import pause_queue, resume_queue, schedule_many
 from django_async.engine import Options
 from django_async.hints import Hint, Share
@@ -250,6 +250,23 @@ def test_a_job_of_which_it_hears_is_read_by_its_id() -> None:
         hint = walk.take()
     assert hint is not None
     assert (hint.id, len(captured)) == (job.pk, 1)
+
+
+def test_who_hears_of_a_job_looks_again_for_those_that_came_right_after_it() -> None:
+    """Whoever made them did not say so again."""
+    time = Time()
+    walk = Patrol(
+        fetch.Fetch("default", None, fetch.Selection()), 64, time, Interval(3600.0, 3600.0)
+    )
+    assert walk.take() is None
+    first, second = schedule(jobs.note), schedule(jobs.note)
+    walk.hear([first.pk])
+    assert [hint.id for hint in (walk.take(), walk.take()) if hint] == [first.pk]
+    assert 0 < walk.pause <= wake.ECHO
+    time.now += walk.pause
+    found = walk.take()
+    assert found is not None
+    assert found.id == second.pk
 
 
 def test_hearing_of_a_job_whose_time_is_to_come_makes_it_look_when_that_is() -> None:

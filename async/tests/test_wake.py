@@ -22,6 +22,13 @@ on_postgresql = pytest.mark.skipif(
     connection.vendor != "postgresql", reason="only PostgreSQL notifies"
 )
 
+
+@pytest.fixture(autouse=True)
+def _each_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wake, "QUIET", 0.0)
+    wake._quiet_until.clear()
+
+
 Heard = Callable[[int], list[int | None]]
 
 
@@ -143,6 +150,17 @@ def test_elsewhere_scheduling_costs_no_statement_for_it() -> None:
         schedule(jobs.note)
     assert len(captured) == 1
     assert not wake.Ear("default").is_deaf
+
+
+@on_postgresql
+def test_after_a_notification_a_process_is_quiet_for_a_moment(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake, "QUIET", 60.0)
+    first, _ = make(), make()
+    wake._quiet_until.clear()
+    last = make()
+    assert heard(2) == [first, last]
 
 
 @on_postgresql
