@@ -51,7 +51,8 @@ setup(
         "django_async": ["py.typed", "templates/**", "static/**", "locale/**"],
         "forkpool": ["py.typed"],
     },
-    install_requires=["Django>=4.2,<6.2", "multiprocess>=0.70.17", "tqdm>=4.66"],
+    # With an older asgiref, a coroutine that a job runs can wait for itself.
+    install_requires=["asgiref>=3.8.1", "Django>=4.2,<6.2", "multiprocess>=0.70.17", "tqdm>=4.66"],
     extras_require={
         "postgres": POSTGRES,
         "mysql": MYSQL,

@@ -15,7 +15,7 @@ from forkpool import TaskTimeout, soft_time_limit
 
 LONGEST = 30.0
 """Seconds that the database has for what the parent asks of it, none of which waits for a lock;
-then the connection is given up. mysqlclient is deaf to timers: sessions.bounded_reads()."""
+then the connection is given up. mysqlclient is deaf to timers: sessions.bounded_waits()."""
 
 T = TypeVar("T")
 

@@ -28,7 +28,7 @@ from uuid import uuid4
 
 from django.db import connections, transaction
 
-from django_async import liveness, stamps
+from django_async import liveness, sessions, stamps
 from django_async.hints import Hint, Share
 from django_async.models import Parent
 
@@ -109,6 +109,7 @@ class Registration:
         connection = connections[self.using]
         connection.ensure_connection()
         if self._locked_on is not connection.connection:
+            sessions.watch_client(connection)  # a host that is cut off is dead to the others
             liveness.take_lock(self.token, connection)
             self._locked_on = connection.connection
             self._covered = set()  # somebody may have struck it out meanwhile: to be written anew

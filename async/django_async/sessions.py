@@ -3,7 +3,11 @@
 A server notices late that a client has died: at the end of the statement at hand, or, if a process
 that the job has left behind holds the socket, not at all. Until then the job's row is locked. So a
 worker tells its parent by which numbers the servers know its sessions, and when it dies the parent
-ends them.
+ends them. A server that was restarted may have given the number to somebody else: so each session
+has a mark as well, that no other one ever has.
+
+If nobody is left to do so, since the whole host is gone or cut off, the server has to notice by
+itself, and so has the host. What both are told for that is here, too.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, connections
@@ -24,52 +29,113 @@ logger = logging.getLogger(__name__)
 
 _UNKNOWN_THREAD = 1094
 
-_sessions: WeakKeyDictionary[BaseDatabaseWrapper, int] = WeakKeyDictionary()
-"""This process's sessions, by the server's numbers; of one alias there may be several."""
+_BEGAN = "EXTRACT(EPOCH FROM backend_start)::text"
+"""Of a session on PostgreSQL, in a form that no setting of a session changes."""
 
-_bounded: list[dict[str, Any]] = []
-"""The connections' options to which bounded_reads() has added."""
+_SERVERS_WATCH = {
+    "client_connection_check_interval": "100ms",
+    "tcp_keepalives_idle": "4s",
+    "tcp_keepalives_interval": "2s",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10s",
+}
+"""By what PostgreSQL notices that its client is gone, though its host has not said so: a row is
+free again after about 10 s. A client from which nothing comes is asked after 4 s, and then every
+2 s; the third question without an answer is the last one (4 + 3 · 2). An answer of the server's
+that nobody confirms may take as long; Linux has repeated it several times by then, so that a few
+lost packets are no end. Within a statement the server looks ten times a second whether all this has
+ended the connection."""
+
+_CLIENTS_WATCH = {
+    "connect_timeout": 10,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""The same from the other end, in libpq's words. Linux would wait for 15 minutes for a confirmation
+and for ever for an answer, and a new connection may take 2 minutes to come about."""
+
+_JOBS_USER_TIMEOUT = 30_000
+"""Milliseconds. A job may send more than the server takes at the moment (a COPY that waits for a
+lock), which looks to Linux as if nobody were there."""
+
+_OLD = 140_000
+"""PostgreSQL before this version does not look for its client within a statement."""
+
+_sessions: WeakKeyDictionary[BaseDatabaseWrapper, tuple[int, str]] = WeakKeyDictionary()
+"""This process's sessions, by the server's numbers and their marks; of one alias there may be
+several."""
+
+_bounded: list[tuple[dict[str, Any], dict[str, int]]] = []
+"""The connections' options to which bounded_waits() has added, and what."""
 
 
 def announce(connection: BaseDatabaseWrapper, **_: object) -> None:
     """In a worker, for each new connection: tell the parent, and have the server look out."""
-    if number := _number(connection):
-        _sessions[connection] = number
-        tell_parent([(open_one.alias, number) for open_one, number in list(_sessions.items())])
-    _watch_client(connection)
+    watch_client(connection)
+    number = _number(connection)
+    if number and (mark := _mark(number, connection)):
+        _sessions[connection] = number, mark
+        tell_parent([(one.alias, *session) for one, session in list(_sessions.items())])
 
 
 def end_all(note: object) -> None:
     """In the parent: end the sessions that a dead worker has told of."""
-    for alias, number in note if isinstance(note, list) else ():
+    for alias, number, mark in note if isinstance(note, list) else ():
         try:
-            _end(number, connections[alias])
+            _end(number, mark, connections[alias])
         except DriverError as error:  # the server will notice by itself, if later
             if not (error.args and error.args[0] == _UNKNOWN_THREAD):
                 logger.warning("Session %s on %r could not be ended.", number, alias, exc_info=True)
 
 
-@contextmanager
-def bounded_reads(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
-    """Within the block, connect so that a server which says nothing for so long is given up.
+def watch_client(connection: BaseDatabaseWrapper) -> None:
+    """Have PostgreSQL notice soon that this client is gone, for the case that nobody else ends the
+    session: the parent has died as well, or the host is cut off. (MariaDB and MySQL have no such
+    settings of a session. On a socket file the ones for TCP do nothing.)"""
+    if connection.vendor != "postgresql" or connection.in_atomic_block:  # of a TestCase
+        return
+    watch = dict(_SERVERS_WATCH)
+    if getattr(connection, "pg_version", 0) < _OLD:
+        del watch["client_connection_check_interval"]
+    try:
+        _configure(connection, watch)
+    except DatabaseError:  # a server on a system that cannot tell within a statement
+        connection.rollback()
+        _configure(connection, {**watch, "client_connection_check_interval": "0"})
 
-    For MariaDB and MySQL, in the parent: mysqlclient waits for an answer in C, where no signal and
-    no timer of Python's reaches it. A ``read_timeout`` in the settings stays as it is.
+
+@contextmanager
+def bounded_waits(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[None]:
+    """Within the block, connect so that a server which says nothing any more is given up. What the
+    settings say stays as it is.
+
+    MariaDB and MySQL, in the parent: after so many seconds. mysqlclient waits for an answer in C,
+    where no signal and no timer of Python's reaches it. PostgreSQL: when its host does not even
+    confirm that it has received what was sent to it.
     """
+    waits = {"mysql": {"read_timeout": max(1, int(seconds))}, "postgresql": _CLIENTS_WATCH}
     options = connection.settings_dict["OPTIONS"]
-    if connection.vendor == "mysql" and "read_timeout" not in options:
-        options["read_timeout"] = max(1, int(seconds))
-        _bounded.append(options)
+    wanted = waits.get(connection.vendor, {})
+    added = {name: value for name, value in wanted.items() if name not in options}
+    options.update(added)
+    _bounded.append((options, added))
     try:
         yield
     finally:
-        unbind_reads()
+        _bounded.remove((options, added))
+        for name in added:
+            options.pop(name, None)
 
 
-def unbind_reads() -> None:
-    """In a worker: jobs may have statements that take longer."""
-    while _bounded:
-        _bounded.pop().pop("read_timeout", None)
+def loosen_waits() -> None:
+    """Where jobs run: they may have statements that take longer."""
+    for options, added in _bounded:
+        if "read_timeout" in added:
+            options.pop("read_timeout", None)
+        if "tcp_user_timeout" in added:
+            options["tcp_user_timeout"] = _JOBS_USER_TIMEOUT
 
 
 def forget_transaction(connection: BaseDatabaseWrapper) -> None:
@@ -90,26 +156,37 @@ def _number(connection: BaseDatabaseWrapper) -> int | None:
     return None
 
 
-def _end(number: int, connection: BaseDatabaseWrapper) -> None:
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            # Only a session of ours: behind a connection pooler the number is the pooler's.
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s"
-                " AND datname = CURRENT_DATABASE() AND usename = CURRENT_USER",
-                [number],
-            )
-        else:
-            cursor.execute("KILL CONNECTION %s", [number])
+def _mark(number: int, connection: BaseDatabaseWrapper) -> str | None:
+    """What tells the session from one that has the same number after a restart of the server: on
+    PostgreSQL the moment at which it began, elsewhere a lock that it holds. None if the session is
+    not ours alone: behind a connection pooler the number is the pooler's."""
+    if connection.vendor == "postgresql":
+        sql = "SELECT {} FROM pg_stat_activity WHERE pid = %s AND pid = pg_backend_pid()"
+        row = _ask(connection, sql.format(_BEGAN), [number])
+        return row and str(row[0])
+    name = f"django_async.session.{uuid4().hex}"
+    [is_held] = _ask(connection, "SELECT GET_LOCK(%s, 0)", [name])
+    return name if is_held else None
 
 
-def _watch_client(connection: BaseDatabaseWrapper) -> None:
-    """Have PostgreSQL 14 and later look, while a statement runs, whether its client still lives:
-    for the case that the parent has died as well, and nobody ends the session."""
-    if connection.vendor != "postgresql" or getattr(connection, "pg_version", 0) < 140_000:
+def _end(number: int, mark: str, connection: BaseDatabaseWrapper) -> None:
+    if connection.vendor == "postgresql":
+        sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND {} = %s"
+        _ask(connection, sql.format(_BEGAN), [number, mark])
         return
-    try:
+    [holder] = _ask(connection, "SELECT IS_USED_LOCK(%s)", [mark])
+    if holder is not None:
         with connection.cursor() as cursor:
-            cursor.execute("SET client_connection_check_interval = '100ms'")
-    except DatabaseError:  # a server on a system that cannot tell
-        connection.close()
+            cursor.execute("KILL CONNECTION %s", [holder])
+
+
+def _configure(connection: BaseDatabaseWrapper, values: dict[str, str]) -> None:
+    """Set what the session may set for itself, in one statement."""
+    calls = ", ".join(["set_config(%s, %s, false)"] * len(values))
+    _ask(connection, f"SELECT {calls}", [part for pair in values.items() for part in pair])
+
+
+def _ask(connection: BaseDatabaseWrapper, sql: str, params: list[Any]) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return cursor.fetchone()

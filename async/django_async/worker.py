@@ -19,7 +19,7 @@ T = TypeVar("T")
 def begin() -> None:
     """In the child, before its first job."""
     exporter.let_go()
-    sessions.unbind_reads()
+    sessions.loosen_waits()
     begin_worker()
     ownership.keep_sessions()
     titles.begin()

@@ -47,7 +47,7 @@ _OF_THE_SESSION = re.compile(
     )
     | \b set_config \s* \( (?! \s* 'idle_in_transaction_session_timeout' )
     | \b pg_ (?: try_ )? advisory_lock
-    | \b GET_LOCK \s* \(
+    | \b (?: GET_LOCK | RELEASE_ALL_LOCKS ) \s* \(
     """,
     re.IGNORECASE | re.VERBOSE,
 )

@@ -41,6 +41,11 @@ def _cleared() -> Iterator[None]:
 
 
 def cancel_as_it_runs(job: Job) -> bool:
+    controlled.wait_for_begin()
+    return cancel_when_seen(job)
+
+
+def cancel_when_seen(job: Job) -> bool:
     wait_until(lambda: job in Job.objects.running(), "the job's run")
     return Job.objects.get(pk=job.pk).cancel()
 
@@ -51,6 +56,7 @@ def look_as_it_runs(job: Job) -> dict[str, Any]:
     def progress() -> bool:
         return any(run["message"] for run in health()["queue"]["running"])
 
+    controlled.wait_for_begin()
     wait_until(progress, "the job's progress")
     told = health()
     job.cancel()
@@ -107,7 +113,7 @@ def test_a_job_that_does_not_heed_it_loses_its_worker(flush: Flush, settings: An
 def test_a_job_of_another_process_is_cancelled_from_here(meta: dict[str, Any]) -> None:
     job = schedule(controlled.work, meta=meta)
     with manage("flush_queue", "--workers", "1") as process:
-        cancel_as_it_runs(job)
+        cancel_when_seen(job)
         process.wait(DEADLINE)
         assert process.returncode == 0
     assert_cancelled(job)
@@ -117,6 +123,7 @@ def test_descheduling_running_jobs_too_ends_them(flush: Flush) -> None:
     job = schedule(controlled.work)
 
     def end() -> int:
+        controlled.wait_for_begin()
         wait_until(lambda: job in Job.objects.running(), "the job's run")
         return deschedule(controlled.work, running=True)
 

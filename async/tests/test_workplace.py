@@ -74,6 +74,7 @@ SESSION = {
         "SET SESSION lock_wait_timeout = 4711",
         "SET @leak = 1",
         "SELECT GET_LOCK('leak', 0)",
+        "SELECT RELEASE_ALL_LOCKS()",
         "CREATE TEMPORARY TABLE leak (id int)",
         "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
     ],

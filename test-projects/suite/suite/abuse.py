@@ -503,6 +503,12 @@ def read_setting(name: str) -> str:
         return str(cursor.fetchone()[0])
 
 
+def read_client_parameters() -> dict[str, str]:
+    """How libpq was told to connect."""
+    parameters: dict[str, str] = connection.connection.info.get_parameters()
+    return parameters
+
+
 def take_memory(size: int) -> int:
     """Need so many bytes, and have an effect if they are to be had."""
     taken = len(bytearray(size))

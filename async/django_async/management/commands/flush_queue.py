@@ -90,10 +90,12 @@ class Command(BaseCommand):
         options: dict[str, Any],
     ) -> Summary:
         counted = self._metrics(stack, aliases, options)
-        for alias in aliases if options["workers"] else ():
+        for alias in aliases:
             stack.enter_context(
-                sessions.bounded_reads(connections[alias], conf.current().timeout_grace)
+                sessions.bounded_waits(connections[alias], conf.current().timeout_grace)
             )
+        if not options["workers"]:
+            sessions.loosen_waits()
         pool = stack.enter_context(_pool(options, stop))
         lanes = [_lane(alias, pool, options) for alias in aliases]
         shown = self._reporter(lanes, options)
