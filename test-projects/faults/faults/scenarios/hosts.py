@@ -12,20 +12,17 @@ from random import Random
 from typing import Any
 
 from django_async.models import Error, Job
-from faults import jobs, ledger, probes, work
+from faults import ledger, probes, work
 from faults.elsewhere import on_private_server
 from faults.hosts import Host, network
 from faults.models import Entry
-from faults.processes import DEADLINE, Flush
+from faults.progress import at_work, end_in_order, flow_until
 from faults.scale import Figures, Scale, Violation
 from faults.scenario import scenario
 from faults.world import World
 
 HOLDS = 6
 """Jobs that are in the middle when their hosts are cut off or die."""
-
-AT_HAND = 40
-"""Short jobs that are due at any time."""
 
 IN_TRANSACTION = (
     "SELECT pid FROM pg_stat_activity WHERE client_addr = %s::inet AND xact_start IS NOT NULL"
@@ -69,13 +66,15 @@ class _Trial:
                 for name, host in self._hosts.items()
             }
             stack.callback(self._connect_all)
-            self._until(lambda: set(services) <= _at_work(), "all three hosts work")
+            self._until(lambda: set(services) <= at_work(), "all three hosts work")
             held = self._hold()
             [(cut, _)] = Counter(held.values()).most_common(1)
             dying = rng.choice([name for name in services if name != cut])
             times = self._part(cut, dying, held)
             services.pop(dying).end(-signal.SIGKILL)
-            self._finish(services.values())
+            for number in range(2):
+                Path(f"{self._gate}-{number}").touch()
+            end_in_order(services.values())
         return times
 
     def _hold(self) -> dict[int, str]:
@@ -103,7 +102,7 @@ class _Trial:
         host.connect()
         back = time.monotonic()
         Path(f"{self._gate}-1").touch()  # and these when everybody does
-        self._until(lambda: cut in _at_work(back), "the host works again")
+        self._until(lambda: cut in at_work(back), "the host works again")
         _must_be_done_once(lost, cut)
         return {
             "elsewhere after the death": _latest(orphans, dying, dead),
@@ -112,30 +111,8 @@ class _Trial:
             "at work after the cut": min(s.at for s in _starts(back, cut)) - back,
         }
 
-    def _finish(self, services: Collection[Flush]) -> None:
-        """All that is left is done, and the services stop."""
-        for job in (Path(f"{self._gate}-{number}") for number in range(2)):
-            job.touch()
-        wait = time.monotonic() + DEADLINE
-        while Job.objects.due().exists():
-            if time.monotonic() > wait:
-                tails = "\n".join(service.tail for service in services)
-                raise Violation(f"{Job.objects.due().count()} jobs are still due:\n{tails}")
-            time.sleep(0.05)
-        for service in services:
-            service.signal(signal.SIGTERM)
-        for service in services:
-            service.end(0)
-
     def _until(self, happened: Callable[[], Any], what: str) -> None:
-        """Wait while short jobs keep coming."""
-        deadline = time.monotonic() + DEADLINE
-        while not happened():
-            if time.monotonic() > deadline:
-                raise Violation(f"{what}: not within {DEADLINE:g} s")
-            if Job.objects.due().count() < AT_HAND:
-                self._world.schedule(jobs.pause, [[number] for number in range(AT_HAND)])
-            time.sleep(0.02)
+        flow_until(self._world, happened, what)
 
     def _connect_all(self) -> None:
         for host in self._hosts.values():
@@ -144,11 +121,6 @@ class _Trial:
 
 def _starts(since: float, service: str) -> list[ledger.Start]:
     return [one for one in ledger.starts() if one.at > since and one.service == service]
-
-
-def _at_work(since: float = 0.0) -> set[str]:
-    """The services that have begun a job since."""
-    return {start.service for start in ledger.starts() if start.at > since}
 
 
 def _elsewhere(ids: Collection[int], than: str) -> bool:
