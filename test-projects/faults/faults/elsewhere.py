@@ -22,11 +22,12 @@ def way_to(**place: str) -> dict[str, str]:
 
 
 @contextmanager
-def on_private_server(world: World, **environment: str) -> Iterator[Server]:
+def on_private_server(world: World, address: str = "", **environment: str) -> Iterator[Server]:
     """Within the block, the default database of this process and of those that it starts is a
-    fresh one on a private server; what has to hold after a scenario is checked at its end."""
+    fresh one on a private server, which listens there as well; what has to hold after a scenario is
+    checked at its end."""
     with ExitStack() as stack:
-        server = stack.enter_context(private_server(connection.vendor, **environment))
+        server = stack.enter_context(private_server(connection.vendor, address, **environment))
         stack.enter_context(moved(server.settings, way_to(**server.settings)))
         create()
         yield server

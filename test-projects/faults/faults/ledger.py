@@ -35,6 +35,8 @@ class Start:
     job: int
     pid: int
     at: float
+    service: str
+    """Whose worker it was in; empty if it was no service's."""
 
 
 def enter() -> None:
@@ -49,7 +51,8 @@ def note_start(job: int) -> None:
     """Leave a line, whole or not at all: one short write to the end of the file."""
     file = os.open(_file(), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(file, f"{job} {os.getpid()} {time.monotonic()}\n".encode())
+        service = os.environ.get("FAULTS_SERVICE", "")
+        os.write(file, f"{job} {os.getpid()} {time.monotonic()} {service}\n".encode())
     finally:
         os.close(file)
 
@@ -57,6 +60,13 @@ def note_start(job: int) -> None:
 def starts() -> list[Start]:
     """The attempts that have begun so far, in their order."""
     return _parse(_file().read_text().splitlines()) if _file().exists() else []
+
+
+def is_first_start() -> bool:
+    """In a job that has left its line: whether there is no other one of it."""
+    running = current_job()
+    assert running is not None
+    return [start.job for start in starts()].count(running.id) == 1
 
 
 def latest(number: int) -> list[Start]:
@@ -99,7 +109,8 @@ def problems() -> list[str]:
 
 
 def _parse(lines: Iterable[str]) -> list[Start]:
-    return [Start(int(job), int(pid), float(at)) for job, pid, at in map(str.split, lines)]
+    parts = (line.split(" ") for line in lines)
+    return [Start(int(job), int(pid), float(at), service) for job, pid, at, service in parts]
 
 
 def _unaccounted() -> list[int]:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,14 +88,18 @@ class Flush:
 
 @contextmanager
 def flushing(
-    output: Path, *arguments: str, workers: int = 4, **environment: str
+    output: Path,
+    *arguments: str,
+    workers: int = 4,
+    before: Sequence[str] = (),
+    **environment: str,
 ) -> Iterator[Flush]:
-    """Within the block, a ``flush_queue --keep-going`` of its own session runs; in the end nothing
-    of it is left."""
+    """Within the block, a ``flush_queue --keep-going`` of its own session runs, with this before
+    its command; in the end nothing of it is left."""
     options = ("flush_queue", "--keep-going", "--workers", str(workers), *arguments)
     with output.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(MANAGE), *options],
+            [*before, sys.executable, "-W", "error", str(MANAGE), *options],
             env={**os.environ, **SETTINGS, **environment},
             stdin=subprocess.DEVNULL,
             stdout=stream,

@@ -41,9 +41,10 @@ class Server(ABC):
     crash_signal: ClassVar[signal.Signals]
     """Makes it end as in a crash: it recovers when it starts again."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], address: str = "") -> None:
         self.folder = folder
         self.environment = environment
+        self.addresses = ["127.0.0.1", *filter(None, [address])]
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -155,11 +156,13 @@ class PostgreSQL(Server):
     def create(self) -> None:
         options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale")
         self._run(_postgres("initdb"), *options, "--no-sync", f"--pgdata={self._data}")
+        with Path(self._data, "pg_hba.conf").open("a") as access:
+            access.write("host all all samenet trust\n")
 
     def command(self) -> list[str]:
         settings = {
             "port": self.port,
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": ",".join(self.addresses),
             "unix_socket_directories": "",
             "fsync": "off",
             "max_connections": 50,
@@ -200,7 +203,7 @@ class MariaDB(Server):
             "--no-defaults",
             f"--datadir={self._data}",
             f"--port={self.port}",
-            "--bind-address=127.0.0.1",
+            f"--bind-address={','.join(self.addresses)}",
             f"--socket={self.folder / 'socket'}",
             f"--pid-file={self.folder / 'pid'}",
             # Written at each commit, though not forced to the disk: it survives its own crash.
@@ -228,10 +231,11 @@ KINDS: dict[str, type[Server]] = {"postgresql": PostgreSQL, "mysql": MariaDB}
 
 
 @contextmanager
-def private_server(vendor: str, **environment: str) -> Iterator[Server]:
+def private_server(vendor: str, address: str = "", **environment: str) -> Iterator[Server]:
     """Within the block, there is a running server of this kind, and nothing is left of it after.
 
-    Its processes have this in their environment, beside the suite's own.
+    It listens on this address as well as on the loopback. Its processes have this in their
+    environment, beside the suite's own.
 
     Raises NotHere where the machine has no such program, or no account for it.
     """
@@ -239,7 +243,7 @@ def private_server(vendor: str, **environment: str) -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix=f"faults-{vendor}-"))
     try:
         _give_away(folder, kind.account)
-        server = kind(folder, environment)
+        server = kind(folder, environment, address)
         server.create()
         try:
             server.start()

@@ -63,6 +63,21 @@ class World:
         output = self.folder / f"{name}.log"
         return flushing(output, *arguments, workers=workers, **environment)
 
+    def service(
+        self,
+        *arguments: str,
+        workers: int = 4,
+        name: str = "service",
+        before: Sequence[str] = (),
+        **environment: str,
+    ) -> AbstractContextManager[Flush]:
+        """The same of a ``flush_queue --forever``, by which the starts of its jobs are signed; with
+        this before its command."""
+        output = self.folder / f"{name}.log"
+        environment = {"FAULTS_SERVICE": name, **environment}
+        options = "--forever", *arguments
+        return flushing(output, *options, workers=workers, before=before, **environment)
+
     def drain(self, *, workers: int = 4) -> None:
         """Flush until no job is left that is due or has failed: without faults, all must go."""
         for _ in range(PASSES):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 from django.db import connection, connections, transaction
@@ -15,12 +16,15 @@ from faults.models import Entry
 from faults.processes import survivors, wait_until
 from faults.scale import Figures, Scale, Violation
 from faults.scenario import scenario
+from faults.scenarios import priority
+from faults.scenarios.priority import Run
 from faults.world import World
 
 
 @scenario(0, "harness")
 def find_what_is_wrong(world: World, scale: Scale, rng: Random) -> Figures:
-    """Tables that were falsified, a process and a transaction left behind are all found."""
+    """Tables that were falsified, a process and a transaction left behind, and jobs that began too
+    early are all found."""
     kept, doubled, lost = world.schedule(jobs.enter, [[number] for number in range(3)])
     _expect(ledger.problems(), f"neither ended nor failed: {kept}, {doubled}, {lost}")
     world.drain()
@@ -34,6 +38,7 @@ def find_what_is_wrong(world: World, scale: Scale, rng: Random) -> Figures:
     )
     _find_process()
     _find_transaction(kept)
+    _find_overtakings()
     world.empty()
     return {}
 
@@ -62,6 +67,16 @@ def _find_transaction(job: int) -> None:
     _expect([probes.is_free(job, 0)], True)
     connections.close_all()
     connection.ensure_connection()
+
+
+def _find_overtakings() -> None:
+    def at(second: float) -> datetime:
+        return datetime.fromtimestamp(second, UTC)
+
+    urgent = Run(9, at(1), at(3))
+    early, late, same = Run(5, at(0), at(1.04)), Run(5, at(0), at(2)), Run(9, at(1), at(2.5))
+    _expect(priority.overtakings([urgent, early, same]))
+    _expect(priority.overtakings([early, late, urgent, same]), timedelta(seconds=1))
 
 
 def _expect(found: Sequence[object], *expected: object) -> None:
