@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from django.apps import apps
 from django.db import Error as DriverError
 from django.db import connections
 
@@ -31,6 +32,7 @@ class Access:
     def __init__(self, using: str, clock: Callable[[], float]) -> None:
         self._connection = connections[using]
         self._session: Any = None
+        self._lacks_tables = False
         self.busy = False
         self.outage = Outage(clock)
 
@@ -59,12 +61,23 @@ class Access:
         self._session = self._connection.connection
         if self.outage.is_on:
             trouble.knock(self._connection)
+            if self._lacks_tables:
+                self._look_for_tables()
             self.outage.end()
 
+    def _look_for_tables(self) -> None:
+        """Raise what the driver raises as long as one of the queue's tables or columns is missing;
+        others may be there, and of use to nobody."""
+        for model in apps.get_app_config("async").get_models():
+            model._base_manager.using(self._connection.alias).first()
+        self._lacks_tables = False
+
     def _note(self, error: BaseException) -> None:
-        """A silent connection is as good as none; a conflict is over at the next turn."""
-        silent = isinstance(error, TaskTimeout | StopNow)
-        if silent or trouble.is_outage(error, self._connection, self._session):
+        """A silent connection is as good as none, and so is a database without its tables; a
+        conflict is over at the next turn."""
+        self._lacks_tables = self._lacks_tables or trouble.has_no_tables(error)
+        of_no_use = isinstance(error, TaskTimeout | StopNow) or self._lacks_tables
+        if of_no_use or trouble.is_outage(error, self._connection, self._session):
             self._connection.close()
             self.outage.note(str(error) or "it did not answer")
         elif not trouble.is_conflict(error, self._connection.alias):

@@ -124,7 +124,7 @@ def bounded_waits(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[N
     try:
         yield
     finally:
-        _bounded.remove((options, added))
+        _bounded[:] = [one for one in _bounded if one[0] is not options]  # others may be equal
         for name in added:
             options.pop(name, None)
 

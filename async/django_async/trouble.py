@@ -12,6 +12,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 CONFLICTS = ("40001", "40P01", 1020, 1205, 1213)
 """Serialisation failures and deadlocks, as PostgreSQL and as MariaDB and MySQL number them."""
 
+MISSING = ("42P01", "42703", 1054, 1146)
+"""Tables and columns that are not there, numbered likewise."""
+
 ACTIVE = 1
 """libpq's PQTRANS_ACTIVE, as psycopg's TransactionStatus has it: a statement is in progress."""
 
@@ -48,6 +51,15 @@ def is_outage(error: BaseException, connection: BaseDatabaseWrapper, session: An
     if not isinstance(error, DriverError):
         return False
     return has_lost(session, connection) or not is_alive(connection)
+
+
+def has_no_tables(error: BaseException) -> bool:
+    """Whether a table, or a column, of the queue is not there: the database is being made, or its
+    migrations are still to come."""
+    cause = error.__cause__ or error
+    number = getattr(cause, "sqlstate", None) or (cause.args and cause.args[0])
+    text = str(error) if isinstance(error, OperationalError) else ""
+    return number in MISSING or text.startswith(("no such table", "no such column"))
 
 
 def is_conflict(error: BaseException, using: str) -> bool:

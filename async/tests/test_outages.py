@@ -26,6 +26,7 @@ from django_async.outcomes import Cancelled, Failed, Lost
 from forkpool import WorkerDied
 from suite import abuse, jobs
 from suite.models import Note
+from suite.service import Service
 from suite.spying import each_statement
 from suite.together import sessions_with
 
@@ -234,3 +235,31 @@ def test_tries_get_rarer_up_to_a_bound_and_a_short_return_does_not_reset_that() 
     outage.end()
     outage.note("refused")
     assert outage.pause <= 0.05
+
+
+@pytest.mark.django_db(databases=["default", "other"], transaction=True)
+def test_a_database_without_its_tables_is_waited_for_and_keeps_no_other_waiting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As while it is being made, or before its migrations."""
+    here, there = schedule(jobs.note), schedule(jobs.note, using="other")
+    service = Service("other", "default")
+    states: list[str] = []
+
+    def make_tables() -> None:
+        here.refresh_from_db()
+        if service.time.now > 5 and not states:
+            states.append(here.state)
+            rename("async_pause_later", "async_pause")
+
+    service.each_turn = make_tables
+    rename("async_pause", "async_pause_later")
+    service.run(lambda: Job.objects.using("other").executed().filter(pk=there.pk).exists())
+    assert states == ["executed"]
+    lines = [record.message for record in caplog.records if record.name == "django_async.outage"]
+    assert ["is away" in line for line in lines] == [True, False]
+
+
+def rename(table: str, name: str) -> None:
+    with connections["other"].cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO {name}")

@@ -161,3 +161,11 @@ def test_what_the_options_of_the_database_say_about_it_stays(
     assert (found["keepalives_idle"], found["tcp_user_timeout"]) == ("77", "7000")
     assert found["keepalives_count"] == WAITS["keepalives_count"]
     assert own.items() <= connection.settings_dict["OPTIONS"].items()
+
+
+def test_two_databases_with_the_same_options_get_theirs_back() -> None:
+    both = [connections[alias] for alias in ("default", "other")]
+    before = [dict(one.settings_dict["OPTIONS"]) for one in both]
+    with sessions.bounded_waits(both[0], 5), sessions.bounded_waits(both[1], 5):
+        pass
+    assert [one.settings_dict["OPTIONS"] for one in both] == before
