@@ -12,8 +12,10 @@ POSTGRES = ["psycopg[binary]>=3.2.2"]
 MYSQL = ["mysqlclient>=2.2.1"]
 PROMETHEUS = ["prometheus-client>=0.20"]
 OPENTELEMETRY = ["opentelemetry-api>=1.25"]
+TITLES = ["setproctitle>=1.3.3"]
 # What a test run needs; the versions of the linters are held, for their verdict may change.
 TEST = [
+    *TITLES,
     "coverage>=7.10",
     "hypothesis>=6.140",
     "opentelemetry-sdk>=1.25",
@@ -49,12 +51,14 @@ setup(
         "django_async": ["py.typed", "templates/**", "static/**", "locale/**"],
         "forkpool": ["py.typed"],
     },
-    install_requires=["Django>=4.2,<6.2", "multiprocess>=0.70.17", "tqdm>=4.66"],
+    # With an older asgiref, a coroutine that a job runs can wait for itself.
+    install_requires=["asgiref>=3.8.1", "Django>=4.2,<6.2", "multiprocess>=0.70.17", "tqdm>=4.66"],
     extras_require={
         "postgres": POSTGRES,
         "mysql": MYSQL,
         "prometheus": PROMETHEUS,
         "opentelemetry": OPENTELEMETRY,
+        "titles": TITLES,
         "test": TEST,
         "dev": [*TEST, *LINT, *TOOLS],
     },

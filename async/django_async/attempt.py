@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 from django.db import connections
 
-from django_async import current, payload, policy, trouble
+from django_async import coroutines, current, payload, policy, titles, trouble
 from django_async.hints import Hint
 from django_async.locks import Claimed
 from django_async.outcomes import Attempted, Away, Busy, Failure, Outcome, unsuccessful
@@ -56,17 +57,20 @@ class Attempt:
         self.last_session = self.connection.connection
 
     def call(self, claimed: Claimed) -> Any:
-        """Call the job's function, within its limit, where it can be interrupted."""
+        """Call the job's function, within its limit, where it can be interrupted; if it gives a
+        coroutine, as an ``async def`` does, run that to its end."""
         function = object_at_end_of_path(claimed.name)
         args, kwargs = json.loads(claimed.args), json.loads(claimed.kwargs)
         job = current.CurrentJob(
             claimed.id, self.using, claimed.name, claimed.attempts + 1, claimed.queue
         )
-        limit = soft_time_limit(policy.timeout(claimed.meta))
+        timeout = policy.timeout(claimed.meta)
         seen = self.witness.running(claimed)
-        with current.running(job), only_here(), seen, interruptible(), limit:
-            self.witness.started(claimed)
-            return function(*args, **kwargs)
+        with current.running(job), titles.shown(job.id, job.name), only_here(), seen:
+            with interruptible(), soft_time_limit(timeout):
+                self.witness.started(claimed)
+                result = function(*args, **kwargs)
+            return coroutines.run(result, timeout) if inspect.iscoroutine(result) else result
 
     def after_failed_claim(self, error: BaseException) -> Outcome:
         """Nothing has happened to the job: try again, if there is reason to hope."""

@@ -40,13 +40,14 @@ class Backlog:
 
 def read(using: str | None = None) -> Backlog:
     """Read the backlog of a database, or what it takes to know enough of it."""
-    timed, untimed = Q(scheduled__lte=DatabaseNow()), Q(scheduled=None)
+    waits = Q(started=None)  # and does not run without a transaction, perhaps for hours
+    timed, untimed = waits & Q(scheduled__lte=DatabaseNow()), waits & Q(scheduled=None)
     lowest = census.pending_jobs(using).order_by("priority", "scheduled", "id")[: census.EXACT + 1]
     found = lowest.aggregate(
         read=Count("pk"),
         timed=Count("pk", filter=timed),
         untimed=Count("pk", filter=untimed),
-        failing=Count("pk", filter=Q(attempts__gt=0)),
+        failing=Count("pk", filter=waits & Q(attempts__gt=0)),
         since=Min("scheduled", filter=timed),
         added=Min("added", filter=untimed),
     )

@@ -2,7 +2,7 @@
 
 - What has run for SHORT seconds is shown, with the progress that it tells. Short jobs cost nothing.
 - What a dead parent showed is struck out, by whoever of the others notices. A parent that forks
-  seems dead for some milliseconds, so it has to seem dead at two looks.
+  seems dead for some milliseconds, so it has to seem dead at two looks, but on SQLite.
 - A request to cancel is heeded by the parent that runs the job: it interrupts it. If nobody runs
   the job any more, because the attempt failed or its parent died, any parent cancels it. A request
   is struck out when its job has ended, and not before.
@@ -98,10 +98,12 @@ class Control:
         return found
 
     def clear(self) -> None:
-        """Nothing runs here any more, and this parent ends."""
+        """Nothing runs here any more, and this parent ends: heed what was asked for in the last
+        moment, for it may be long until the next one comes."""
         try:
             if self._has_shown:
                 self.board.erase({self.token})
+            self._heed([])
         except NoticesUnavailable as error:
             self._complain(error)
         finally:
@@ -163,21 +165,22 @@ class Control:
         rows = self.board.runs()
         if {row.job_id for row in rows if row.parent_id == self.token} != self._shown.keys():
             self._shown_in = None
-        dead = self._dead({row.parent_id for row in rows} - {self.token})
-        self.board.erase(dead & self._seem_dead)
-        self._seem_dead = dead - self._seem_dead
+        gone, doubtful = self._judge({row.parent_id for row in rows} - {self.token})
+        self.board.erase(gone | (doubtful & self._seem_dead))
+        self._seem_dead = doubtful - self._seem_dead
         self._next_look = self.clock() + (LOOK_AGAIN if self._seem_dead else LOOK_AROUND)
 
-    def _dead(self, tokens: set[str]) -> set[str]:
+    def _judge(self, tokens: set[str]) -> tuple[set[str], set[str]]:
+        """Who of the parents is gone for certain, and who seems to be."""
         if not tokens:
-            return set()
-        known = Parent.objects.using(self.using).filter(token__in=tokens)
+            return set(), set()
         connection = connections[self.using]
-        return tokens - {
-            parent.token
-            for parent in known
-            if liveness.is_alive(parent.token, parent.process, connection)
+        known = list(Parent.objects.using(self.using).filter(token__in=tokens))
+        struck_out = tokens - {one.token for one in known}
+        dead = {
+            one.token for one in known if not liveness.is_alive(one.token, one.process, connection)
         }
+        return (struck_out | dead, set()) if liveness.is_exact(connection) else (struck_out, dead)
 
     def _heed(self, runs: Sequence[Run]) -> set[int]:
         """Which runs are to be interrupted; what nobody runs is cancelled here."""

@@ -154,14 +154,29 @@ class Engine:
         """Whether a statement of the parent is under way."""
         return any(lane.access.busy for lane in self.lanes)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the workers are up, and a queue was reached: of several, one that is away keeps
+        nobody from the others."""
+        up = self.pool.idle + self.pool.busy >= self.lanes[0].parent.workers
+        return (up or self.summary.executed > 0) and any(lane.is_reached for lane in self.lanes)
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether it is about to end."""
+        return self._halted
+
     def halt(self) -> None:
-        """Hand out nothing more; what runs may end."""
+        """Hand out nothing more; what runs may end. Each duty hears of it at the next turn."""
         if not self._halted:
             self._halted, self._halted_at = True, self.clock()
+            self._due = dict.fromkeys(self._due, 0.0)
 
     def run_chore(self, end: Callable[[Any], None], function: Any, *args: Any) -> bool:
         """Have a worker do something else than a job, and tell ``end`` what it returned (None if it
-        failed, which is logged); False if no worker is idle."""
+        failed, which is logged); False if no worker is idle, or is to begin anything."""
+        if self._halted:
+            return False
         try:
             task = self.pool.submit(function, *args)
         except PoolBusy:

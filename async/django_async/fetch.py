@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.db import connections
@@ -37,17 +36,27 @@ NOT_A_WAITING_FINAL = (
     " WHERE g.final_id = async_job.id AND m.id <> async_job.id AND {}))"
 )
 BY_TIME = "scheduled, id"
-NEXT_DUE = """
+OUTLOOK = """
 WITH RECURSIVE level (priority) AS (
     SELECT MAX(priority) FROM async_job WHERE {pending}
     UNION ALL
     SELECT (SELECT MAX(priority) FROM async_job WHERE {pending} AND priority < level.priority)
     FROM level WHERE level.priority IS NOT NULL
 )
-SELECT MIN((
-    SELECT MIN(scheduled) FROM async_job
-    WHERE {pending} AND priority = level.priority AND scheduled > {now}
-)), {now} FROM level
+SELECT
+    SUM(CASE WHEN EXISTS (
+        SELECT 1 FROM async_job WHERE {pending} AND priority = level.priority
+        AND scheduled <= {now}
+    ) OR EXISTS (
+        SELECT 1 FROM async_job WHERE {pending} AND priority = level.priority
+        AND scheduled IS NULL
+    ) THEN 1 ELSE 0 END),
+    MIN((
+        SELECT MIN(scheduled) FROM async_job WHERE {pending} AND priority = level.priority
+        AND scheduled > {now}
+    )),
+    {now}
+FROM level
 """
 EVERY_QUEUE = ""
 """What a pause of all queues has for a name."""
@@ -84,6 +93,16 @@ def bounds(using: str) -> Bounds:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {now}, COALESCE(MAX(id), 0) FROM async_job", params)
         return Bounds(*cursor.fetchone())
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Whether there is anything to do, now or later."""
+
+    due: bool
+    """Whether a job seems to be due; it may be running."""
+    next_due: float | None
+    """Seconds until the time of the next job comes; None if none waits for its time."""
 
 
 class Fetch:
@@ -138,15 +157,15 @@ class Fetch:
             )
             return int(cursor.fetchone()[0])
 
-    def next_due(self) -> float | None:
-        """Seconds until the time of the next job comes, whether it is one of the selection or not;
-        None if none waits for its time. One probe a priority, in one statement."""
+    def outlook(self) -> Outlook:
+        """What is to be expected, of any selection: some probes a priority, in one statement."""
         pending = in_order_sql(self._connection.vendor)
         now, params = clock.statement_time(self._connection)
         with self._connection.cursor() as cursor:
-            cursor.execute(NEXT_DUE.format(pending=pending, now=now), [*params, *params])
-            moment, now = cursor.fetchone()
-        return None if moment is None else max(0.0, _seconds_between(now, moment))
+            cursor.execute(OUTLOOK.format(pending=pending, now=now), params * 3)
+            due, moment, now = cursor.fetchone()
+        pause = None if moment is None else clock.seconds_between(now, moment)
+        return Outlook(bool(due), pause)
 
     @property
     def _until(self) -> Condition:
@@ -236,10 +255,3 @@ class Fetch:
     def _exact(self, text: str) -> str:
         """The text compared by its bytes: MySQL's collations ignore case, accents and more."""
         return f"CAST({text} AS BINARY)" if self._connection.vendor == "mysql" else text
-
-
-def _seconds_between(early: Any, late: Any) -> float:
-    """SQLite gives times as text."""
-    if isinstance(late, str):
-        early, late = datetime.fromisoformat(early), datetime.fromisoformat(late)
-    return float((late - early).total_seconds())

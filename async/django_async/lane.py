@@ -101,8 +101,8 @@ class Lane:
     def attend(self) -> list[Failed | Cancelled | Lost]:
         """What is to be seen to between two looks at the workers; how undecided attempts ended."""
         ends: list[Failed | Cancelled | Lost] = []
-        if self.parent.is_hidden:
-            self.access.use(self.parent.show_life)
+        if not self.parent.is_shown and not self._writer_is_taken:
+            self.access.use(self._show_again)
         if self.ear:
             self.access.use(partial(self._hear, self.ear))
         if self.inquest:
@@ -112,6 +112,11 @@ class Lane:
         if self.clock() >= self._next_beat:
             self.access.use(self._beat)
         return ends
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the queue knows of this parent, and its database is there."""
+        return self.parent.is_shown and not self.access.outage.is_on
 
     @property
     def may_hand_out(self) -> bool:
@@ -145,6 +150,10 @@ class Lane:
     def _register(self) -> None:
         self.parent.register()
         self._note_place()
+
+    def _show_again(self) -> None:
+        """On a new session: somebody may have taken this parent for dead, and struck it out."""
+        self.parent.stamp([*self.held.values(), *self.walk.queued()])
 
     def _look_around(self) -> None:
         if self.parent.look_around():

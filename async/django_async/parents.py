@@ -98,10 +98,11 @@ class Registration:
         return bool(dead)
 
     @property
-    def is_hidden(self) -> bool:
-        """Whether others take this parent for dead: its connection has ended, as before a fork."""
-        known = self._locked_on is not None
-        return known and connections[self.using].connection is not self._locked_on
+    def is_shown(self) -> bool:
+        """Whether others know that this parent lives. They take it for dead before it has begun,
+        and when its connection has ended, as before a fork."""
+        session = self._locked_on
+        return session is not None and connections[self.using].connection is session
 
     def show_life(self) -> None:
         """Hold the lock that says that this parent lives: anew on each connection."""

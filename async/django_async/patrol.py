@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 
-from django_async.fetch import Fetch
+from django_async.fetch import Fetch, Outlook
 from django_async.hints import Hint
+from django_async.wake import ECHO
 from django_async.walk import PATIENCE, Walk
 
 REFRESH = 0.02
@@ -24,9 +26,13 @@ SHARE_OF_TIME = 20
 """A start from the top that took long (with a filter on millions of rows) is made as much more
 seldom, so that the reads take no more than this part of the time."""
 
-LONGEST_PATIENCE = 2.0
+LEFT_FOR = 1.0
+"""Seconds for which a job is left to the parent that is to take it first, if it is no more urgent
+than those of this one. To take it sooner would have all parents meet at the same jobs."""
+
+LONGEST_PATIENCE = 10.0
 """Seconds. A job that cannot be claimed is offered after PATIENCE, then after twice as long, and so
-on up to this: somebody else runs it, perhaps for an hour."""
+on up to this: somebody else runs it, perhaps for an hour. (If that dies, see look_now().)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +54,12 @@ class Patrol(Walk):
         self._wait = 0.0
         self._looked = -REFRESH
         self._next_look = 0.0
-        self._heard = False
         self._losses: dict[int, int] = {}
-        self._left_to_others: set[int] = set()
-        self._left_before: set[int] = set()
+        self._left_to_others: dict[int, float] = {}
+        self._left_before: dict[int, float] = {}
 
     def take(self) -> Hint | None:
-        if self._clock() < self._next_look:
-            hint = super().take()
-            if hint is None and self._heard:  # of jobs whose time is still to come
-                self._look_soon()
-            self._heard = False
-            return hint
-        self._start_over()
-        self._looked = self._clock()
-        hint = super().take()
-        self._plan_next_look(found=hint is not None)
-        return hint
+        return self._look() if self._clock() >= self._next_look else super().take()
 
     def lost(self, hint: Hint, *, taken: bool) -> None:
         self._held.discard(hint.id)
@@ -80,13 +75,14 @@ class Patrol(Walk):
 
     def hear(self, ids: Iterable[int | None]) -> None:
         """Somebody says that there are new jobs: these, or (None) some. Those that are this
-        parent's to take first are read at once, by their ids."""
+        parent's to take first are read at once, by their ids. A look follows in any case: for what
+        was not told of, and for jobs whose time is still to come."""
         for job_id in ids:
-            if job_id is None or not self.share.owns(job_id):
+            self._next_look = min(self._next_look, self._clock() + ECHO)
+            if job_id is None:
                 self._look_soon()
-            elif job_id not in self._held:
+            elif self.share.owns(job_id) and job_id not in self._held:
                 self._again[job_id] = self._clock()
-                self._heard = True
 
     def look_now(self) -> None:
         """Start over at the next turn, and offer again what could not be claimed: whoever held it
@@ -109,35 +105,54 @@ class Patrol(Walk):
         """Seconds until there is something to look for."""
         return max(0.0, min([self._next_look, *self._again.values()]) - self._clock())
 
+    def _look(self) -> Hint | None:
+        """Start over from the top; after a time without jobs only if there seem to be any."""
+        self._looked = self._clock()
+        outlook = self._fetch.outlook() if self._wait else None
+        hint = None
+        if outlook is None or outlook.due:
+            self._start_over()
+            hint = super().take()
+        if hint is None:
+            self._look_later(outlook or self._fetch.outlook())
+        else:
+            self._wait = 0.0
+            took = self._clock() - self._looked
+            self._next_look = self._looked + took + max(REFRESH, SHARE_OF_TIME * took)
+        return hint
+
     def _start_over(self) -> None:
         """Drop the hints at hand: they are read again, with what has come since."""
         self._held.difference_update(hint.id for _, hint in self._hints)
         known = self._held | self._again.keys()
         self._losses = {job: number for job, number in self._losses.items() if job in known}
-        self._left_before, self._left_to_others = self._left_to_others, set()
+        self._left_before, self._left_to_others = self._left_to_others, {}
         self._hints, self._cursor, self._exhausted = [], None, False
         self._groups = set()  # a final job that was released is met as any other
 
-    def _plan_next_look(self, *, found: bool) -> None:
-        now = self._clock()
-        if found:
-            self._wait = 0.0
-            pause = max(REFRESH, SHARE_OF_TIME * (now - self._looked))
-        else:
-            self._wait = min(max(2 * self._wait, self._interval.least), self._interval.most)
-            due = self._fetch.next_due()
-            pause = self._wait if due is None else min(self._wait, due)
-        self._next_look = now + pause
+    def _look_later(self, outlook: Outlook) -> None:
+        """There is nothing to do: look more seldom, but be there when a job's time comes."""
+        self._wait = min(max(2 * self._wait, self._interval.least), self._interval.most)
+        pause = self._wait if outlook.next_due is None else min(self._wait, outlook.next_due)
+        self._next_look = self._clock() + pause
 
     def _look_soon(self) -> None:
         """Start over as soon as it is not too often."""
         self._next_look = min(self._next_look, max(self._clock(), self._looked + REFRESH))
 
     def _choose(self, hints: list[Hint]) -> list[Hint]:
-        """The parent's own, and those that their owner has left where they were since last time."""
-        mine = [hint for hint in hints if self._is_mine(hint)]
-        self._left_to_others.update(hint.id for hint in hints if not self._is_mine(hint))
+        """The parent's own, and of what others have left where it was since last time that which is
+        more urgent than some of its own, or was left for long."""
+        least = min((hint.priority for hint in hints if self._owns(hint)), default=-inf)
+        mine = [hint for hint in hints if self._owns(hint) or self._is_left(hint, least)]
         return mine or self.share.of(hints)
 
-    def _is_mine(self, hint: Hint) -> bool:
-        return self.share.owns(hint.id) or hint.id in self._left_before
+    def _owns(self, hint: Hint) -> bool:
+        return self.share.owns(hint.id)
+
+    def _is_left(self, hint: Hint, least: float) -> bool:
+        """Whether the owner does not come to it: it may be busy for an hour."""
+        now = self._clock()
+        since = self._left_to_others[hint.id] = self._left_before.get(hint.id, now)
+        is_late = hint.priority > least or now >= since + LEFT_FOR
+        return is_late and hint.id in self._left_before

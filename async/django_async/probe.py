@@ -11,16 +11,16 @@ from django_async.fetch import EVERY_QUEUE
 from django_async.models import Group
 
 
-def ailment(using: str, max_age: float | None = None) -> str | None:
+def ailment(using: str, max_age: float | None = None, host: str | None = None) -> str | None:
     """What is wrong with the queue, in a line; None if it is well.
 
-    Well is a queue with a living parent, on whatever host, whose oldest due job waits for no longer
-    than ``max_age`` seconds. Jobs that run, final jobs, which may have to wait, and paused queues
-    are left out.
+    Well is a queue with a living parent, on this host or (None) on any, whose oldest due job waits
+    for no longer than ``max_age`` seconds. Jobs that run, final jobs, which may have to wait, and
+    paused queues are left out.
     """
     try:
-        if not any(is_alive for _, is_alive in roster.parents(using)):
-            return "No flush_queue is running."
+        if not any(alive and host in (None, one.host) for one, alive in roster.parents(using)):
+            return f"No flush_queue is running on {host}." if host else "No flush_queue is running."
         age = None if max_age is None else _oldest_age(using)
     except DriverError as error:
         return f"The database {using!r} does not answer: {error}"

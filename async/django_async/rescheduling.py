@@ -20,7 +20,7 @@ from django_async.noticeboard import noticeboard
 from django_async.pending import BY_KEY
 from django_async.turn import take_turn
 
-MAY_CHANGE = Q(executed=None, started=None)
+MAY_CHANGE = Q(executed=None) & ~Q(BY_KEY, started__isnull=False)
 """Of a row that is locked. A job without a transaction runs unlocked, and has a start."""
 
 FAILED = Q(BY_KEY, attempts__gt=0) | Q(discarded__isnull=False)
@@ -68,7 +68,7 @@ def _move(job: Job, moment: Any, using: str) -> None:
 
 def _give_time(ids: list[int], moment: Any, using: str) -> int:
     jobs = Job.objects.using(using).filter(pk__in=ids)
-    return jobs.update(scheduled=moment, cancelled=None, discarded=None)
+    return jobs.update(scheduled=moment, started=None, cancelled=None, discarded=None)
 
 
 def _check_group(job: Job, using: str) -> None:

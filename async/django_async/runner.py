@@ -113,7 +113,10 @@ def refuse_open_transaction(using: str) -> None:
     connection = connections[using]
     blocks = connection.atomic_blocks
     opened = any(not getattr(block, "_from_testcase", False) for block in blocks)
-    if opened or not (blocks or connection.get_autocommit()):
+    # A connection that is not open yet is not opened for it: its database may be away.
+    session = connection.connection is not None
+    commits = connection.autocommit if session else connection.settings_dict["AUTOCOMMIT"]
+    if opened or not (blocks or commits):
         raise JobNotRunnable(
             "A job's transaction must be the outermost one, and a transaction is open here: leave"
             " the atomic() block first, or set autocommit."

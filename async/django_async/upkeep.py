@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,42 +18,83 @@ from django.utils import autoreload
 from django_async import retention
 from django_async.engine import Engine
 from django_async.lane import Lane
+from forkpool import Pool, reap_strays
 
 logger = logging.getLogger(__name__)
 
 FOR_EVER = 86_400.0
 """Seconds until a duty is looked at again that has nothing to do."""
 
+LONGEST_WORD = 1.0
+"""Seconds that a supervisor has to take a message."""
+
 Call = Callable[..., Any]
 
 
 class Supervisor:
-    """Tells systemd that the service is ready, that it lives, and that it stops: the protocol of
-    sd_notify(3). Without a supervisor that asks for it, this does nothing."""
+    """Tells systemd that the service is ready, that it lives, that it starts anew, and that it
+    stops: the protocol of sd_notify(3). Without a supervisor that asks for it, this does nothing.
 
-    def __init__(self) -> None:
+    The same process tells all of it, also that which has started anew.
+    """
+
+    STARTING = 0.05
+    """Seconds between two looks at whether the service is ready."""
+
+    def __init__(self, starts_anew: Callable[[], bool]) -> None:
+        self._starts_anew = starts_anew
         self._address = os.environ.get("NOTIFY_SOCKET", "")
         self._interval = _watchdog_interval()
-        self._is_ready = False
+        self._told: str | None = None
 
     def see_to(self, engine: Engine) -> float:
-        if not self._is_ready:
-            self._is_ready = True
-            self.tell("READY=1")
-        self.tell("WATCHDOG=1")
-        return self._interval
+        if not self._address:
+            return FOR_EVER
+        if engine.is_halted:
+            self.say_goodbye()
+        elif engine.is_ready:
+            self._tell_once("READY=1")
+        self._tell("WATCHDOG=1")
+        return self._interval if self._told else self.STARTING
 
-    def tell(self, state: str) -> None:
-        """Send a line of the protocol."""
+    def say_goodbye(self) -> None:
+        """The service ends: to start anew, or for good."""
+        self._tell_once("RELOADING=1" if self._starts_anew() else "STOPPING=1")
+
+    def _tell_once(self, state: str) -> None:
+        if state == self._told:
+            return
+        self._told = state
+        # A supervisor that asked to reload takes only the answer from after its question.
+        moment = f"\nMONOTONIC_USEC={time.monotonic_ns() // 1000}" if "RELOAD" in state else ""
+        self._tell(state + moment)
+
+    def _tell(self, message: str) -> None:
         if not self._address:
             return
         address = self._address
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             try:
-                sender.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+                sender.settimeout(LONGEST_WORD)
+                sender.sendto(
+                    message.encode(), "\0" + address[1:] if address[0] == "@" else address
+                )
             except OSError as error:
-                logger.warning("The supervisor could not be told %s: %s", state, error)
-                self._address = ""
+                logger.warning("The supervisor could not be told %r: %s", message, error)
+
+
+class Reaper:
+    """As PID 1, as in a container: buries processes that jobs have left behind, when they end."""
+
+    INTERVAL = 1.0
+
+    def __init__(self, pool: Pool, others: Callable[[], Iterable[int]]) -> None:
+        self._pool = pool
+        self._others = others
+
+    def see_to(self, engine: Engine) -> float:
+        reap_strays(self._pool, keep=self._others())
+        return self.INTERVAL
 
 
 class Reloader:
@@ -132,6 +175,15 @@ def _stamps() -> Iterator[tuple[Path, float]]:
             yield file, file.stat().st_mtime
         except OSError:  # gone meanwhile
             continue
+
+
+def postpone_signals(*, postponed: bool) -> None:
+    """Have signals wait, from the end of what is to start anew until it has: the system keeps them
+    meanwhile. Without that a second SIGHUP would end the process, and PID 1 would miss a SIGTERM.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        how = signal.SIG_BLOCK if postponed else signal.SIG_UNBLOCK
+        signal.pthread_sigmask(how, {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
 
 
 def start_anew() -> None:

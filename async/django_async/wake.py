@@ -5,14 +5,16 @@ impossible (behind a pooler that gives each transaction another session), or be 
 
 The NOTIFY is a statement of its own, sent right after the commit that made the job. Inside the
 transaction it would take a lock that all transactions of the server with a NOTIFY share, and hold
-it until the commit is on disk: one at a time. benchmarks/latency.py measures both.
+it until the commit is on disk: one at a time. It costs a round trip, which is a fifth of what a
+short transaction costs; so a process that has just sent one is quiet for QUIET seconds, and whoever
+hears one looks again after ECHO seconds. benchmarks/notify.py and benchmarks/latency.py measure it.
 
-On other databases a service looks from time to time (patrol.py). SQLite at least tells cheaply
-whether anything was written since the last time.
+On other databases a service looks from time to time (patrol.py).
 """
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from django.db import connections, transaction
@@ -21,6 +23,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_async import conf
 
 CHANNEL = "django_async"
+
+QUIET, ECHO = 0.005, 0.01
+"""Seconds. What is committed within the first is found within the second, which begins later."""
+
+_quiet_until: dict[str, float] = {}
+"""By the database's alias."""
 
 _LOOK_BACK = 50
 """How many of a transaction's latest commit hooks are searched for the one that notifies: with one
@@ -36,6 +44,10 @@ class _Wake:
         self.savepoints = savepoints
 
     def __call__(self) -> None:
+        now = time.monotonic()
+        if now < _quiet_until.get(self.using, 0.0):
+            return
+        _quiet_until[self.using] = now + QUIET
         payload = "" if self.job_id is None else str(self.job_id)
         with connections[self.using].cursor() as cursor:
             cursor.execute("SELECT PG_NOTIFY(%s, %s)", [CHANNEL, payload])
@@ -83,7 +95,8 @@ class Ear:
     def hear(self) -> list[int | None]:
         """What was notified: the ids of new jobs, or None for some."""
         if self.fileno() is not None:
-            self._session.pgconn.consume_input()
+            with self._connection.wrap_database_errors:
+                self._session.pgconn.consume_input()
             while notification := self._session.pgconn.notifies():
                 self._heard.append(_job_id(notification.extra.decode()))
         heard, self._heard = self._heard, []

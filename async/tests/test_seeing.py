@@ -13,7 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from django_async import clock, schedule
+from django_async import clock, liveness, schedule
 from django_async.api import health, pause_queue, schedule_many
 from django_async.control import Control, Run
 from django_async.models import Group, Job, Parent
@@ -136,6 +136,14 @@ def test_a_queue_is_well_while_a_parent_lives() -> None:
     dead()
     assert probe() == "No flush_queue is running."
     with living():
+        assert probe() == ""
+
+
+def test_a_host_is_well_while_a_parent_lives_on_it() -> None:
+    with living():
+        assert probe("--here") == ""
+        Parent.objects.update(host="elsewhere")
+        assert probe("--here") == f"No flush_queue is running on {liveness.host()}."
         assert probe() == ""
 
 

@@ -131,11 +131,12 @@ def test_each_of_many_jobs_runs_in_the_trace_of_the_request(
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("function", [jobs.parent, calls.schedules_asynchronously])
 def test_what_a_job_schedules_and_traces_belongs_to_its_span(
-    spans: FileExporter, flush: Flush, workers: int
+    spans: FileExporter, flush: Flush, workers: int, function: Any
 ) -> None:
     with request():
-        schedule(jobs.parent)
+        schedule(function)
     flush(workers=workers)
     flush(workers=workers)
     parent, child = of_jobs(spans)

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from django_async import current_job, schedule
 from django_async.models import Job
-from faults import injection, ledger
+from faults import injection, ledger, overlaps
 from faults.processes import children
 
 LONG = 4.0
@@ -36,6 +36,17 @@ def sleep(number: int, seconds: float) -> int:
     """Hold the transaction, between two statements."""
     ledger.enter()
     time.sleep(seconds)
+    return number
+
+
+def run_alone(number: int, seconds: float) -> int:
+    """Take a while, outside of any transaction, and have the effect at its end."""
+    running = current_job()
+    assert running is not None
+    with overlaps.watched(running.id):
+        ledger.note_start(running.id)
+        time.sleep(seconds)
+        ledger.enter()
     return number
 
 

@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 MANAGE = Path(__file__).parents[1] / "manage.py"
 
+SETTINGS = {"DJANGO_SETTINGS_MODULE": "faults.settings", "SPT_NOENV": "1"}
+"""The second keeps titles from being written over the environment, by which processes are known."""
+
 DEADLINE = 60.0
 """Seconds after which something that is waited for hangs."""
 
@@ -97,7 +100,7 @@ def flushing(
     with output.open("wb") as stream:
         process = subprocess.Popen(
             [*before, sys.executable, "-W", "error", str(MANAGE), *options],
-            env={**os.environ, "DJANGO_SETTINGS_MODULE": "faults.settings", **environment},
+            env={**os.environ, **SETTINGS, **environment},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,

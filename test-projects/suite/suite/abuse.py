@@ -578,6 +578,18 @@ def leave_child_and_die(path: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def leave_stray(go: str) -> None:
+    """Leave a process behind whose parent ends at once, and which ends at the word."""
+    note("left a stray")
+    if child := os.fork():
+        os.waitpid(child, 0)
+        return
+    if not os.fork():
+        os.setsid()
+        wait_until(lambda: Path(go).exists())
+    os._exit(0)
+
+
 def sleep_and_die(seconds: float) -> None:
     """Have an effect, sleep, and lose the process."""
     sleep(seconds)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
 from django_async import schedule
@@ -83,6 +84,11 @@ def schedules(text: str) -> int:
     one = schedule(reexported, [text])
     many = schedule_many([{"function": reexported, "args": [f"{text} {n}"]} for n in range(2)])
     return one.pk + len(many)
+
+
+async def schedules_asynchronously() -> int:
+    """Schedule one job, from a coroutine."""
+    return int((await sync_to_async(schedule)(reexported)).pk)
 
 
 def schedules_and_fails(text: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,26 @@ BARE = Path(__file__).parents[1] / "bare.py"
 
 @contextmanager
 def manage(
-    *arguments: str, script: Path = MANAGE, **options: Any
+    *arguments: str,
+    script: Path = MANAGE,
+    before: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> Iterator[subprocess.Popen[str]]:
-    """``manage.py`` with these arguments, in a process group of its own, killed at the end."""
+    """``manage.py`` with these arguments, in a process group of its own, killed at the end.
+
+    ``settings`` are the queue's: what ``ASYNC`` says there.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", str(script), *arguments],
+        [*before, sys.executable, "-W", "error", str(script), *arguments],
         env={
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "suite.beside_settings",
             "TEST_DATABASE": str(connection.settings_dict["NAME"]),
             "TEST_DATABASE_OTHER": _name_of_other(),
+            "TEST_ASYNC": json.dumps(settings or {}),
+            **(environment or {}),
         },
         text=True,
         start_new_session=True,
@@ -39,6 +50,14 @@ def manage(
             yield process
         finally:
             process.kill()
+
+
+@contextmanager
+def first_process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The same as PID 1 of a namespace of process ids; that is the only child of the process."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    with manage(*arguments, before=unshare) as process:
+        yield process
 
 
 def _name_of_other() -> str:

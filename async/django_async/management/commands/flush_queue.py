@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -20,7 +22,14 @@ from django_async.lane import Lane
 from django_async.management import arguments
 from django_async.parents import Registration
 from django_async.patrol import Interval, Patrol
-from django_async.upkeep import Cleaner, Reloader, Supervisor, start_anew
+from django_async.upkeep import (
+    Cleaner,
+    Reaper,
+    Reloader,
+    Supervisor,
+    postpone_signals,
+    start_anew,
+)
 from django_async.walk import Walk
 from forkpool import ForkPool, ForkUnavailable, InlinePool, Pool, PoolError, StopSignals
 
@@ -48,9 +57,16 @@ class Command(BaseCommand):
             stop = stack.enter_context(
                 StopSignals(on_second=self._interrupt, hangups=options["forever"])
             )
+            postpone_signals(postponed=False)  # since this process started anew, if it has
             reloader = Reloader()
+            starts_anew = partial(_starts_anew, stop, reloader)
+            duties: list[Duty] = [reloader] if options["reload"] else []
+            if options["forever"]:
+                supervisor = Supervisor(starts_anew)
+                stack.callback(supervisor.say_goodbye)
+                duties.append(supervisor)
             try:
-                summary = self._run(stack, stop, reloader, aliases, options)
+                summary = self._run(stack, stop, duties, aliases, options)
             except errors.StopNow:
                 raise SystemExit(128 + (stop.signum or 0)) from None
             except ForkUnavailable as error:
@@ -59,16 +75,17 @@ class Command(BaseCommand):
                 ) from error
             except (PoolError, errors.QueueStopped) as error:
                 raise CommandError(str(error)) from error
-            starts_anew = not stop.count and (stop.hangups or reloader.has_changed)
+            if is_anew := starts_anew():
+                postpone_signals(postponed=True)
         self._conclude(summary, options)
-        if starts_anew:
+        if is_anew:
             start_anew()
 
     def _run(
         self,
         stack: ExitStack,
         stop: StopSignals,
-        reloader: Reloader,
+        duties: list[Duty],
         aliases: list[str],
         options: dict[str, Any],
     ) -> Summary:
@@ -83,10 +100,8 @@ class Command(BaseCommand):
         lanes = [_lane(alias, pool, options) for alias in aliases]
         shown = self._reporter(lanes, options)
         stack.callback(shown.close)
-        supervisor = Supervisor()
-        duties: list[Duty] = [supervisor, *_duties(lanes, options)] if options["forever"] else []
-        if options["reload"]:
-            duties.append(reloader)
+        if options["forever"]:
+            duties = [*duties, *_duties(lanes, pool, counted, options)]
         self._engine = Engine(
             lanes=lanes,
             pool=pool,
@@ -101,7 +116,6 @@ class Command(BaseCommand):
         try:
             return self._engine.run()
         finally:
-            supervisor.tell("STOPPING=1")
             # Nothing runs any more: what does not go now is kept by a thread that a job has left.
             pool.shutdown(timeout=GOODBYE)
 
@@ -177,11 +191,20 @@ def _options(options: dict[str, Any]) -> Options:
     )
 
 
-def _duties(lanes: list[Lane], options: dict[str, Any]) -> Iterator[Duty]:
+def _duties(
+    lanes: list[Lane], pool: Pool, counted: metrics.Metrics, options: dict[str, Any]
+) -> Iterator[Duty]:
+    if os.getpid() == 1:
+        yield Reaper(pool, lambda: counted.pids)
     if (seconds := conf.current().retention) is None:
         return
     for lane in lanes:
         yield Cleaner(lane, seconds, worker.chore if options["workers"] else operator.call)
+
+
+def _starts_anew(stop: StopSignals, reloader: Reloader) -> bool:
+    """Whether the service ends only in order to begin again."""
+    return not stop.count and (stop.hangups > 0 or reloader.has_changed)
 
 
 def _count(lanes: list[Lane]) -> int | None:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DEFAULT_DB_ALIAS
 
+from django_async import liveness
 from django_async.api import health
 from django_async.management.commands.pause_queue import database
 from django_async.probe import ailment
@@ -42,6 +43,11 @@ class Command(BaseCommand):
             help="with --probe: how long a due job may wait",
         )
         parser.add_argument(
+            "--here",
+            action="store_true",
+            help="with --probe: a flush_queue on another host does not count",
+        )
+        parser.add_argument(
             "--database",
             default=DEFAULT_DB_ALIAS,
             metavar="ALIAS",
@@ -50,15 +56,16 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         if options["probe"]:
-            self._probe(database(options), options["max_age"])
-        elif options["max_age"] is not None:
-            raise CommandError("--max-age goes with --probe.")
+            self._probe(database(options), options)
+        elif options["max_age"] is not None or options["here"]:
+            raise CommandError("--max-age and --here go with --probe.")
         else:
             state = health(ALGORITHMS[options["algorithm"]])
             self.stdout.write(json.dumps(state, cls=DjangoJSONEncoder, indent=2))
 
-    def _probe(self, using: str, max_age: float | None) -> None:
-        if wrong := ailment(using, max_age):
+    def _probe(self, using: str, options: dict[str, Any]) -> None:
+        host = liveness.host() if options["here"] else None
+        if wrong := ailment(using, options["max_age"], host):
             raise CommandError(wrong, returncode=1)
 
 

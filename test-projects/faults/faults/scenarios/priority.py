@@ -45,8 +45,8 @@ class Run:
 @scenario(5.5, "priority", limit=180.0)
 def keep_order(world: World, scale: Scale, rng: Random) -> Figures:
     """Jobs of all priorities arrive during a drain, by one service and by two: what is more urgent
-    and has been there for 50 ms begins first. (On SQLite by one: of two, which one is the next writer
-    is SQLite's choice.)"""
+    and has been there for 50 ms begins first. (On SQLite by one: which of two is the next writer is
+    SQLite's choice.)"""
     figures: Figures = {}
     for services in (1,) if world.database == "sqlite" else (1, 2):
         world.empty()

@@ -1,0 +1,35 @@
+"""What a worker's process is called: it says which job it runs, where setproctitle is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+IDLE = "django-async: idle"
+
+_set: Callable[[str], object] | None = None
+"""Nothing but a worker is renamed."""
+
+
+def begin() -> None:
+    """In a worker: it has no job yet."""
+    global _set
+    try:
+        from setproctitle import setproctitle
+    except ImportError:
+        return
+    _set = setproctitle
+    _set(IDLE)
+
+
+@contextmanager
+def shown(job_id: int, name: str) -> Iterator[None]:
+    """Within the block, the process runs this job. (Its arguments are nobody's business.)"""
+    if _set is None:
+        yield
+        return
+    _set(f"django-async: job {job_id} {name}")
+    try:
+        yield
+    finally:
+        _set(IDLE)

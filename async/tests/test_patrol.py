@@ -1,0 +1,347 @@
+"""What a service does in which order, and how often it looks, in a time of the test's own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from django_async import fetch, patrol, schedule, wake
+from django_async.api import pause_queue, resume_queue, schedule_many
+from django_async.engine import Options
+from django_async.hints import Hint, Share
+from django_async.models import Job
+from django_async.outcomes import Executed, Outcome
+from django_async.patrol import Interval, Patrol
+from suite import jobs
+from suite.service import Service, Time
+from suite.together import locked
+
+pytestmark = pytest.mark.django_db
+on_commits = pytest.mark.django_db(transaction=True)
+
+PROMISED = 0.05
+"""Seconds within which a job of higher priority overtakes those that have not started."""
+
+
+def mark_executed(hint: Hint, using: str, token: str) -> Outcome:
+    """An attempt that costs one statement, for tests of thousands."""
+    now = Job.objects.using(using).get(pk=hint.id).added
+    Job.objects.using(using).filter(pk=hint.id).update(executed=now, started=now)
+    return Executed(hint, "", 0.0)
+
+
+def violations(arrivals: int, backlog: int, seed: int) -> int:
+    """How often a job started before one of higher priority that had been there for longer than
+    promised, while so many jobs arrived during the drain of a backlog."""
+    draw, arrived, found = random.Random(seed), {}, 0
+    service = Service(attempt=mark_executed, cost=0.004)
+
+    def arrive(number: int) -> None:
+        calls = [
+            {"function": jobs.nothing, "priority": draw.choice([-3, 0, 0, 0, 2, 7])}
+            for _ in range(number)
+        ]
+        arrived.update({job.pk: (job.priority, service.time.now) for job in schedule_many(calls)})
+
+    def handed_out(number: int, hint: Hint) -> None:
+        nonlocal found, arrivals
+        priority, now = arrived.pop(hint.id)[0], service.time.now
+        found += any(
+            other > priority and since < now - PROMISED for other, since in arrived.values()
+        )
+        if arrivals and draw.random() < 0.1:
+            batch = min(arrivals, draw.randint(1, 25))
+            arrivals -= batch
+            arrive(batch)
+
+    service.handed_out = handed_out  # type: ignore[method-assign]
+    arrive(backlog)
+    service.run(until=lambda: not arrived)
+    return found
+
+
+def test_a_job_of_higher_priority_starts_before_any_lower_one_50_ms_later() -> None:
+    assert violations(arrivals=2000, backlog=500, seed=1) == 0
+
+
+def test_that_test_would_notice_a_service_that_works_through_its_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(patrol, "REFRESH", 1.0)
+    assert violations(arrivals=300, backlog=200, seed=1) > 10
+
+
+def test_a_job_that_failed_falls_behind_by_its_lowered_priority() -> None:
+    failing = schedule(jobs.fail, priority=5, meta={"backoff": 0, "max_attempts": 2})
+    others = [schedule(jobs.note, priority=5) for _ in range(3)]
+    service = Service()
+    service.run(until=lambda: not Job.objects.pending().exists())
+    assert service.served.ids == [failing.pk, *(job.pk for job in others), failing.pk]
+
+
+def test_a_service_goes_on_when_a_job_fails() -> None:
+    jobs_ = [schedule(jobs.fail), schedule(jobs.note)]
+    served = Service().run(until=lambda: not Job.objects.due().exists())
+    assert served.ids == [job.pk for job in jobs_]
+
+
+def test_what_a_job_schedules_is_found_without_waiting_for_the_next_poll() -> None:
+    schedule(jobs.parent, [3])
+    service = Service(interval=Interval(60.0, 60.0))
+    service.run(until=lambda: not Job.objects.pending().exists())
+    assert len(service.served.ids) == 4
+    assert service.time.now < 1.0
+
+
+def test_an_idle_service_looks_less_and_less_often() -> None:
+    service = Service(interval=Interval(0.05, 1.0))
+    waits = service.run(until=lambda: service.time.now > 5).waits
+    assert waits[:6] == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.0], abs=0.3)
+    assert len(waits) < 30
+
+
+def test_after_a_job_it_looks_often_again() -> None:
+    service = Service(interval=Interval(0.05, 4.0))
+    job: list[Job] = []
+
+    def late() -> None:
+        if service.time.now > 20 and not job:
+            job.append(schedule(jobs.note))
+            before.extend(service.served.waits)
+
+    before: list[float] = []
+    service.each_turn = late
+    waits = service.run(until=lambda: service.served.ended and service.time.now > 30).waits
+    assert before[-1] == 4.0
+    after = waits[len(before) :]
+    assert min(after) < 0.1
+    assert max(after) > 3.0
+
+
+def test_a_job_starts_when_its_time_comes_and_not_at_the_next_poll() -> None:
+    schedule(jobs.note, run_after=timedelta(seconds=3.2), priority=-7)
+    schedule(jobs.note, run_after=timedelta(days=3), priority=9)
+    service = Service(interval=Interval(3600.0, 3600.0))
+    outlook = fetch.Fetch("default", None, fetch.Selection()).outlook()
+    assert outlook.next_due is not None
+    assert (outlook.due, 2.5 < outlook.next_due <= 3.2) == (False, True)
+    service.run(until=lambda: service.turns > 30)
+    assert max(service.served.waits) <= 3.2
+
+
+def test_nothing_is_waited_for_where_nothing_is_scheduled() -> None:
+    reads = fetch.Fetch("default", None, fetch.Selection())
+    assert reads.outlook() == fetch.Outlook(due=False, next_due=None)
+    schedule(jobs.note)
+    assert reads.outlook() == fetch.Outlook(due=True, next_due=None)
+
+
+def test_an_idle_look_takes_few_statements() -> None:
+    """However many jobs are done or lie in the future, at however many priorities."""
+    schedule_many(
+        {"function": jobs.note, "run_after": timedelta(days=1), "priority": number}
+        for number in range(30)
+    )
+    service = Service(interval=Interval(1.0, 1.0))
+    counts: list[int] = []
+    with CaptureQueriesContext(connection) as captured:
+
+        def count() -> None:
+            counts.append(len(captured))
+
+        service.each_turn = count
+        service.run(until=lambda: service.time.now > 20)
+    each = [late - early for early, late in pairwise(counts[5:])]
+    assert max(each) <= 8
+
+
+@on_commits
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="a lock there is everybody's")
+def test_a_job_that_somebody_holds_is_offered_again_more_and_more_seldom() -> None:
+    job = schedule(jobs.note)
+    other = schedule(jobs.note)
+    service = Service(interval=Interval(0.05, 0.05))
+    with locked(job):
+        service.run(until=lambda: service.time.now > 30)
+    offers = [at for at, hint in service.served.handed_out if hint.id == job.pk]
+    assert other.pk in service.served.ids
+    assert 5 <= len(offers) <= 10
+    pauses = [late - early for early, late in pairwise(offers)]
+    assert pauses == sorted(pauses)
+
+
+@on_commits
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="a lock there is everybody's")
+def test_when_a_parent_has_died_what_it_held_is_offered_at_once() -> None:
+    job = schedule(jobs.note)
+    service = Service(interval=Interval(0.05, 0.05))
+    [lane] = service.lanes
+    assert isinstance(lane.walk, Patrol)
+    died: list[float] = []
+
+    with locked(job):
+
+        def die() -> None:
+            if service.time.now > 20 and not died:
+                died.append(service.time.now)
+                lane.walk.look_now()
+
+        service.each_turn = die
+        service.run(until=lambda: service.time.now > 21)
+    offers = [at for at, hint in service.served.handed_out if hint.id == job.pk and at > 20]
+    assert offers[0] - died[0] < 0.1
+
+
+@contextmanager
+def walk_beside_another() -> Iterator[tuple[Patrol, Time, list[Job]]]:
+    """The walk of the second of two parents, and the jobs, of which every other is its own."""
+    time = Time()
+    reads = fetch.Fetch("default", None, fetch.Selection())
+    walk = Patrol(reads, 64, time, Interval(1.0, 1.0))
+    made = [schedule(jobs.note, priority=20 - number) for number in range(6)]
+    walk.share = Share((made[0].pk + 1) % 2, 2)  # the first job is the other parent's
+    yield walk, time, made
+
+
+def taken(walk: Patrol) -> list[int]:
+    hints = []
+    while hint := walk.take():
+        hints.append(hint.id)
+    return hints
+
+
+def test_what_another_parent_is_to_take_first_is_left_to_it_once() -> None:
+    """It may be busy: then the order by priority would suffer."""
+    with walk_beside_another() as (walk, time, made):
+        first = walk.take()
+        assert first is not None
+        assert first.id == made[1].pk
+        time.now += patrol.REFRESH
+        second = walk.take()
+        assert second is not None
+        assert second.id == made[0].pk
+
+
+def test_what_is_no_more_urgent_than_its_own_is_left_for_longer() -> None:
+    """Or all parents would meet at the same jobs; but who is to take it may be busy for an hour."""
+    with walk_beside_another() as (walk, time, made):
+        Job.objects.update(priority=0)
+        own = [job.pk for job in made[1::2]]
+        found = []
+        while hint := walk.take():
+            found.append(hint.id)
+            walk.put_back(hint)
+            if time.now > patrol.LEFT_FOR + 5:
+                break
+            time.now += patrol.REFRESH
+            if time.now < patrol.LEFT_FOR:
+                assert hint.id in own
+        assert made[0].pk in found
+
+
+def test_a_service_beside_others_takes_all_that_they_leave() -> None:
+    with walk_beside_another() as (walk, time, made):
+        found: list[int] = []
+        for _ in range(4):
+            found += taken(walk)
+            time.now += patrol.REFRESH
+        assert sorted(found) == [job.pk for job in made]
+
+
+def test_a_job_of_which_it_hears_is_read_by_its_id() -> None:
+    walk = Patrol(
+        fetch.Fetch("default", None, fetch.Selection()), 64, Time(), Interval(3600.0, 3600.0)
+    )
+    assert walk.take() is None
+    job = schedule(jobs.note)
+    walk.hear([job.pk])
+    assert walk.pause == 0
+    with CaptureQueriesContext(connection) as captured:
+        hint = walk.take()
+    assert hint is not None
+    assert (hint.id, len(captured)) == (job.pk, 1)
+
+
+def test_who_hears_of_a_job_looks_again_for_those_that_came_right_after_it() -> None:
+    """Whoever made them did not say so again."""
+    time = Time()
+    walk = Patrol(
+        fetch.Fetch("default", None, fetch.Selection()), 64, time, Interval(3600.0, 3600.0)
+    )
+    assert walk.take() is None
+    first, second = schedule(jobs.note), schedule(jobs.note)
+    walk.hear([first.pk])
+    assert [hint.id for hint in (walk.take(), walk.take()) if hint] == [first.pk]
+    assert 0 < walk.pause <= wake.ECHO
+    time.now += walk.pause
+    found = walk.take()
+    assert found is not None
+    assert found.id == second.pk
+
+
+def test_hearing_of_a_job_whose_time_is_to_come_makes_it_look_when_that_is() -> None:
+    time = Time()
+    walk = Patrol(
+        fetch.Fetch("default", None, fetch.Selection()), 64, time, Interval(3600.0, 3600.0)
+    )
+    assert walk.take() is None
+    job = schedule(jobs.note, run_after=timedelta(seconds=30))
+    walk.hear([job.pk])
+    time.now += 1.0
+    assert walk.take() is None
+    assert walk.take() is None
+    assert 25 < walk.pause <= 30
+
+
+@pytest.mark.parametrize("name", ["mail", None])
+def test_of_a_paused_queue_nothing_is_handed_out_until_it_is_resumed(name: str | None) -> None:
+    service = Service(interval=Interval(0.05, 0.05))
+    made = [schedule(jobs.note, queue="mail") for _ in range(5)]
+
+    def pause(number: int, hint: Hint) -> None:
+        service.served.handed_out.append((service.time.now, hint))
+        if number == 2:
+            pause_queue(name)
+
+    service.handed_out = pause  # type: ignore[method-assign]
+    service.cost = 0.05
+    service.run(until=lambda: service.time.now > 5)
+    assert service.served.ids == [job.pk for job in made[:2]]
+    resume_queue(name)
+    again = Service().run(until=lambda: not Job.objects.pending().exists())
+    assert again.ids == [job.pk for job in made[2:]]
+
+
+@on_commits
+@pytest.mark.django_db(databases=["default", "other"])
+def test_several_databases_get_their_turns() -> None:
+    """However many jobs one of them has, and whatever their priorities."""
+    for _ in range(20):
+        schedule(jobs.nothing, priority=9)
+    for _ in range(5):
+        schedule(jobs.nothing, priority=1, using="other")
+    service = Service("default", "other")
+    using: list[str] = []
+
+    def attempt(hint: Hint, alias: str, token: str) -> Outcome:
+        using.append(alias)
+        return mark_executed(hint, alias, token)
+
+    service.attempt = attempt
+    service.run(until=lambda: len(using) == 25)
+    assert using[:10] == ["default", "other"] * 5
+    assert using[10:] == ["default"] * 15
+
+
+def test_one_failure_is_enough_where_the_operator_wants_it_so() -> None:
+    for function in (jobs.fail, jobs.note):
+        schedule(function)
+    served = Service(options=Options(keep_going=False)).run(until=lambda: False)
+    assert len(served.ids) == 1

@@ -1,0 +1,175 @@
+"""NOTIFY: one for each transaction that makes jobs, after its commit; and none where not wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+
+from django_async import schedule, wake
+from django_async.api import schedule_many
+from django_async.models import Job
+from suite import jobs
+from suite.service import Service
+from suite.together import elsewhere, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+on_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="only PostgreSQL notifies"
+)
+
+
+@pytest.fixture(autouse=True)
+def _each_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wake, "QUIET", 0.0)
+    wake._quiet_until.clear()
+
+
+Heard = Callable[[int], list[int | None]]
+
+
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    """What was heard, when so much was; all notifications before the last one are there by then."""
+    ear = wake.Ear("default")
+    ear.listen()
+    kept: list[int | None] = []
+
+    def hear(number: int) -> list[int | None]:
+        def enough() -> bool:
+            kept.extend(ear.hear())
+            return len(kept) >= number
+
+        wait_until(enough, f"{number} notifications")
+        return kept
+
+    yield hear
+    connection.close()
+
+
+def make(**options: Any) -> int:
+    return int(elsewhere(lambda: schedule(jobs.note, **options).pk))
+
+
+@on_postgresql
+def test_a_job_alone_is_notified_by_its_id(heard: Heard) -> None:
+    ids = [make() for _ in range(3)]
+    assert heard(3) == ids
+
+
+@on_postgresql
+def test_a_transaction_notifies_once_however_many_jobs_it_makes(heard: Heard) -> None:
+    def several() -> None:
+        with transaction.atomic():
+            for _ in range(5):
+                schedule(jobs.note)
+            with transaction.atomic():
+                schedule(jobs.note)
+
+    elsewhere(several)
+    elsewhere(lambda: schedule_many([{"function": jobs.note}] * 5) and None)
+    last = make()
+    assert heard(3) == [None, None, last]
+
+
+@on_postgresql
+def test_what_is_rolled_back_is_not_notified(heard: Heard) -> None:
+    def undone() -> None:
+        with transaction.atomic():
+            schedule(jobs.note)
+            transaction.set_rollback(True)
+
+    elsewhere(undone)
+    last = make()
+    assert heard(1) == [last]
+
+
+@on_postgresql
+def test_a_job_after_a_savepoint_that_was_rolled_back_is_notified(heard: Heard) -> None:
+    made: list[int] = []
+
+    def partly() -> None:
+        with transaction.atomic():
+            with transaction.atomic():
+                schedule(jobs.note)
+                transaction.set_rollback(True)
+            made.append(schedule(jobs.note).pk)
+
+    elsewhere(partly)
+    assert heard(1) == made
+
+
+@on_postgresql
+def test_a_transaction_with_many_hooks_of_its_own_notifies_all_the_same(heard: Heard) -> None:
+    def with_hooks() -> None:
+        with transaction.atomic():
+            for _ in range(120):
+                schedule(jobs.note)
+                transaction.on_commit(lambda: None)
+
+    elsewhere(with_hooks)
+    last = make()
+    wait_until(lambda: last in heard(1), "the notification after them")
+    assert 1 <= len(heard(1)) - 1 <= 5
+
+
+@on_postgresql
+def test_a_job_that_schedules_others_notifies_too(heard: Heard) -> None:
+    schedule(jobs.parent, [2])
+    heard(1)
+    elsewhere(lambda: Service().run(until=lambda: not Job.objects.pending().exists()))
+    assert heard(2)[1:] == [None]
+
+
+@on_postgresql
+@override_settings(ASYNC={"NOTIFY": False})
+def test_it_can_be_switched_off(heard: Heard) -> None:
+    with CaptureQueriesContext(connection) as captured:
+        schedule(jobs.note)
+    assert not any("NOTIFY" in query["sql"] for query in captured)
+    assert not wake.Ear("default").is_deaf
+
+
+@on_postgresql
+def test_a_notification_that_fails_harms_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(wake, "CHANNEL", "x" * 100)  # longer than the server takes
+    job = schedule(jobs.note)
+    assert Job.objects.filter(pk=job.pk).exists()
+    assert "_Wake" in caplog.text
+
+
+@pytest.mark.skipif(connection.vendor == "postgresql", reason="there it notifies")
+def test_elsewhere_scheduling_costs_no_statement_for_it() -> None:
+    with CaptureQueriesContext(connection) as captured:
+        schedule(jobs.note)
+    assert len(captured) == 1
+    assert not wake.Ear("default").is_deaf
+
+
+@on_postgresql
+def test_after_a_notification_a_process_is_quiet_for_a_moment(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake, "QUIET", 60.0)
+    first, _ = make(), make()
+    wake._quiet_until.clear()
+    last = make()
+    assert heard(2) == [first, last]
+
+
+@on_postgresql
+def test_a_service_hears_on_its_own_session_and_looks_when_that_is_new() -> None:
+    service = Service(ear=True)
+    [lane] = service.lanes
+    assert lane.ear is not None
+    assert lane.ear.is_deaf or lane.ear.fileno() is None
+    schedule(jobs.note)
+    service.run(until=lambda: not Job.objects.pending().exists())
+    assert not lane.ear.is_deaf
+    assert lane.ear.fileno() == connection.connection.fileno()

@@ -1,0 +1,159 @@
+"""A service in the process of the test, in a time of its own: its waits end at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connections
+
+from django_async import conf, fetch
+from django_async.engine import Attempt, Duty, Engine, Options
+from django_async.hints import Hint, Share
+from django_async.lane import Lane
+from django_async.outcomes import Cancelled, Executed, Failed
+from django_async.parents import Registration
+from django_async.patrol import Interval, Patrol
+from django_async.runner import run_job
+from django_async.wake import Ear
+from forkpool import Ended, InlinePool, Task
+
+USUAL = Interval(0.05, 1.0)
+GOES_ON = Options(keep_going=True)
+
+ENOUGH = 10_000
+"""Turns of the engine after which a test has failed."""
+
+
+class Time:
+    """Seconds that pass only when somebody waits or works."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Served:
+    """What a service did."""
+
+    handed_out: list[tuple[float, Hint]] = field(default_factory=list)
+    """And when."""
+    ended: list[Executed | Failed | Cancelled] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    """The seconds of each wait with nothing to do."""
+
+    @property
+    def ids(self) -> list[int]:
+        return [hint.id for _, hint in self.handed_out]
+
+
+@dataclass
+class Signals:
+    """What an operator asks for."""
+
+    count: int = 0
+    hangups: int = 0
+
+    def drain(self) -> None:
+        """There is no descriptor."""
+
+
+class Service:
+    """``flush_queue --forever`` without processes: each job takes ``cost`` seconds of its time."""
+
+    def __init__(
+        self,
+        *aliases: str,
+        interval: Interval = USUAL,
+        cost: float = 0.005,
+        attempt: Attempt = run_job,
+        ear: bool = False,
+        options: Options = GOES_ON,
+    ) -> None:
+        self.time = Time()
+        self.served = Served()
+        self.stop = Signals()
+        self.cost = cost
+        self.turns = 0
+        self.each_turn: Callable[[], object] = lambda: None
+        self.until: Callable[[], Any] = lambda: True
+        self.pool = _VirtualPool(self)
+        self.lanes = [self._lane(alias, interval, ear) for alias in aliases or ("default",)]
+        self.attempt, self.options = attempt, options
+
+    def run(self, until: Callable[[], Any], *duties: Duty) -> Served:
+        """Serve until this is true."""
+        self.until = until
+        with self.pool:
+            Engine(
+                lanes=self.lanes,
+                pool=self.pool,
+                clock=self.time,
+                stop=self.stop,
+                report=self,
+                attempt=self.attempt,
+                options=self.options,
+                duties=duties,
+            ).run()
+        return self.served
+
+    def handed_out(self, number: int, hint: Hint) -> None:
+        self.served.handed_out.append((self.time.now, hint))
+
+    def ended(self, outcome: Executed | Failed | Cancelled) -> None:
+        self.served.ended.append(outcome)
+
+    def turn(self) -> bool:
+        """Another turn of the engine; whether it was the last one."""
+        self.turns += 1
+        assert self.turns < ENOUGH, "the service turns and turns"
+        self.each_turn()
+        if self.until():
+            self.stop.count = 1
+        return self.stop.count > 0
+
+    def _lane(self, alias: str, interval: Interval, ear: bool) -> Lane:
+        reads = fetch.Fetch(alias, None, fetch.Selection())
+        return Lane(
+            using=alias,
+            walk=Patrol(reads, conf.current().batch_size, self.time, interval),
+            parent=Registration(alias, 1),
+            pool=self.pool,
+            clock=self.time,
+            one_writer=connections[alias].vendor == "sqlite",
+            ear=Ear(alias) if ear else None,
+        )
+
+
+class _VirtualPool(InlinePool):
+    def __init__(self, service: Service) -> None:
+        super().__init__()
+        self._service = service
+
+    def submit(self, function: Callable[..., Any], *args: Any, **limits: float | None) -> Task:
+        task = super().submit(function, *args, **limits)
+        self._service.time.now += self._service.cost
+        return task
+
+    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
+        ended, service = self._take_ended(), self._service
+        if not service.turn() and not ended:
+            assert timeout is not None, "the service would wait for ever"
+            service.served.waits.append(timeout)
+            service.time.now += timeout
+        return ended
+
+
+def place(service: Service, rank: int, parents: int) -> None:
+    """Have the service be one of several parents."""
+    for lane in service.lanes:
+        lane.parent.share = lane.walk.share = Share(rank, parents)
+
+
+def names(served: Served) -> Sequence[str]:
+    """The calls of the jobs that ended, in order."""
+    return [outcome.label for outcome in served.ended]
