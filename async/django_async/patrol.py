@@ -26,7 +26,7 @@ SHARE_OF_TIME = 20
 """A start from the top that took long (with a filter on millions of rows) is made as much more
 seldom, so that the reads take no more than this part of the time."""
 
-LEFT_FOR = 1.0
+LEFT_FOR = 5.0
 """Seconds for which a job is left to the parent that is to take it first, if it is no more urgent
 than those of this one. To take it sooner would have all parents meet at the same jobs."""
 
