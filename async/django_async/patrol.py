@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 
 from django_async.fetch import Fetch, Outlook
 from django_async.hints import Hint
@@ -24,6 +25,10 @@ within twice as long, and docs/semantics.md promises 50 ms."""
 SHARE_OF_TIME = 20
 """A start from the top that took long (with a filter on millions of rows) is made as much more
 seldom, so that the reads take no more than this part of the time."""
+
+LEFT_FOR = 5.0
+"""Seconds for which a job is left to the parent that is to take it first, if it is no more urgent
+than those of this one. To take it sooner would have all parents meet at the same jobs."""
 
 LONGEST_PATIENCE = 10.0
 """Seconds. A job that cannot be claimed is offered after PATIENCE, then after twice as long, and so
@@ -50,8 +55,8 @@ class Patrol(Walk):
         self._looked = -REFRESH
         self._next_look = 0.0
         self._losses: dict[int, int] = {}
-        self._left_to_others: set[int] = set()
-        self._left_before: set[int] = set()
+        self._left_to_others: dict[int, float] = {}
+        self._left_before: dict[int, float] = {}
 
     def take(self) -> Hint | None:
         return self._look() if self._clock() >= self._next_look else super().take()
@@ -121,7 +126,7 @@ class Patrol(Walk):
         self._held.difference_update(hint.id for _, hint in self._hints)
         known = self._held | self._again.keys()
         self._losses = {job: number for job, number in self._losses.items() if job in known}
-        self._left_before, self._left_to_others = self._left_to_others, set()
+        self._left_before, self._left_to_others = self._left_to_others, {}
         self._hints, self._cursor, self._exhausted = [], None, False
         self._groups = set()  # a final job that was released is met as any other
 
@@ -136,10 +141,18 @@ class Patrol(Walk):
         self._next_look = min(self._next_look, max(self._clock(), self._looked + REFRESH))
 
     def _choose(self, hints: list[Hint]) -> list[Hint]:
-        """The parent's own, and those that their owner has left where they were since last time."""
-        mine = [hint for hint in hints if self._is_mine(hint)]
-        self._left_to_others.update(hint.id for hint in hints if not self._is_mine(hint))
+        """The parent's own, and of what others have left where it was since last time that which is
+        more urgent than some of its own, or was left for long."""
+        least = min((hint.priority for hint in hints if self._owns(hint)), default=-inf)
+        mine = [hint for hint in hints if self._owns(hint) or self._is_left(hint, least)]
         return mine or self.share.of(hints)
 
-    def _is_mine(self, hint: Hint) -> bool:
-        return self.share.owns(hint.id) or hint.id in self._left_before
+    def _owns(self, hint: Hint) -> bool:
+        return self.share.owns(hint.id)
+
+    def _is_left(self, hint: Hint, least: float) -> bool:
+        """Whether the owner does not come to it: it may be busy for an hour."""
+        now = self._clock()
+        since = self._left_to_others[hint.id] = self._left_before.get(hint.id, now)
+        is_late = hint.priority > least or now >= since + LEFT_FOR
+        return is_late and hint.id in self._left_before

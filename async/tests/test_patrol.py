@@ -229,6 +229,23 @@ def test_what_another_parent_is_to_take_first_is_left_to_it_once() -> None:
         assert second.id == made[0].pk
 
 
+def test_what_is_no_more_urgent_than_its_own_is_left_for_longer() -> None:
+    """Or all parents would meet at the same jobs; but who is to take it may be busy for an hour."""
+    with walk_beside_another() as (walk, time, made):
+        Job.objects.update(priority=0)
+        own = [job.pk for job in made[1::2]]
+        found = []
+        while hint := walk.take():
+            found.append(hint.id)
+            walk.put_back(hint)
+            if time.now > patrol.LEFT_FOR + 5:
+                break
+            time.now += patrol.REFRESH
+            if time.now < patrol.LEFT_FOR:
+                assert hint.id in own
+        assert made[0].pk in found
+
+
 def test_a_service_beside_others_takes_all_that_they_leave() -> None:
     with walk_beside_another() as (walk, time, made):
         found: list[int] = []

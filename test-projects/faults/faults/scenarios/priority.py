@@ -28,8 +28,12 @@ ALLOWED = timedelta(milliseconds=50)
 AT_ONCE = 5
 """Jobs that arrive in one transaction."""
 
+NOISE = timedelta(milliseconds=50)
+"""Of two jobs that were handed out in order, the later one may be claimed so much earlier when the
+machine is busy. Shorter violations are counted, and decide nothing."""
+
 MANY, LATE = 0.01, timedelta(seconds=1)
-"""The share of violations, and the length of one, that no busy machine explains."""
+"""The share of longer violations, and the length of one, that no busy machine explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ def keep_order(world: World, scale: Scale, rng: Random) -> Figures:
         runs = _serve(world, rng, services, scale.count(1_000, 20_000))
         late = overtakings(runs)
         worst = max(late, default=timedelta())
-        if len(late) > MANY * len(runs) or worst > LATE:
+        gross = sum(one > NOISE for one in late)
+        if gross > MANY * len(runs) or worst > LATE:
             raise Violation(
                 f"{services} services: {len(late)} of {len(runs)} began too early, {worst}"
             )
