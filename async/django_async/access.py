@@ -34,7 +34,7 @@ class Access:
         self._session: Any = None
         self._lacks_tables = False
         self.busy = False
-        self.outage = Outage(clock)
+        self.outage = Outage(clock, using)
 
     def use(self, act: Callable[[], T], limit: float = LONGEST) -> T | None:
         """Do something that needs the database; None if that could not be had.

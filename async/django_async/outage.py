@@ -22,6 +22,7 @@ class Outage:
     """
 
     clock: Callable[[], float]
+    using: str = "default"
     _since: float | None = None
     _delay: float = SHORTEST
     _next: float = 0.0
@@ -40,7 +41,11 @@ class Outage:
         """A try has failed. Parents that wait for one database come back at different moments."""
         now = self.clock()
         if self._since is None:
-            logger.warning("The database is away; it is tried again until it is back: %s", error)
+            logger.warning(
+                "The database is away (%r); it is tried again until it is back: %s",
+                self.using,
+                error,
+            )
             # One that comes back for a moment only is tried no more often for it.
             self._delay = SHORTEST if now > self._next + LONGEST else self._delay
             self._since = now
@@ -53,5 +58,6 @@ class Outage:
     def end(self) -> None:
         """Something has gone through."""
         if self._since is not None:
-            logger.warning("The database is back, after %.1f s.", self.clock() - self._since)
+            seconds = self.clock() - self._since
+            logger.warning("The database is back (%r), after %.1f s.", self.using, seconds)
             self._since = None
