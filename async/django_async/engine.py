@@ -39,34 +39,10 @@ from django_async.outcomes import (
     Undecided,
 )
 from django_async.runner import run_job
+from django_async.terms import Attempt, Options, Reporter, Stop, Summary
 from forkpool import Ended, Pool, PoolBusy, PoolError, TaskRaised, WorkerDied
 
 logger = logging.getLogger(__name__)
-
-Attempt = Callable[[Hint, str, str], Outcome]
-"""Attempts a job, given the hint, the alias of its database and the token of the parent."""
-
-
-class Reporter(Protocol):
-    """Shows an operator what goes on."""
-
-    def handed_out(self, number: int, hint: Hint) -> None:
-        """The job got this place in the sequence of hand-outs."""
-
-    def ended(self, outcome: Executed | Failed | Cancelled) -> None:
-        """An attempt ended."""
-
-
-class Stop(Protocol):
-    """Whether an operator asked to stop, and how often."""
-
-    @property
-    def count(self) -> int: ...
-
-    @property
-    def hangups(self) -> int: ...
-
-    def drain(self) -> None: ...
 
 
 class Duty(Protocol):
@@ -74,30 +50,6 @@ class Duty(Protocol):
 
     def see_to(self, engine: Engine) -> float:
         """See to it; the seconds until it is to be seen to again."""
-
-
-@dataclass(slots=True)
-class Summary:
-    """What was done."""
-
-    executed: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    skipped: int = 0
-    first_failure: Failed | None = None
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How the engine runs."""
-
-    limit: int | None = None
-    """How many jobs are attempted at the most."""
-    keep_going: bool = False
-    """Whether a failure leaves it running."""
-    grace: float | None = None
-    """Seconds that running jobs have after the first signal; None waits for their end."""
 
 
 @dataclass(slots=True)

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from django_async.engine import Summary
 from django_async.hints import Hint
 from django_async.outcomes import End, Failed, word
 from django_async.payload import printable
+from django_async.terms import Summary
 
 
 class Lines:

@@ -14,11 +14,11 @@ from django.test.utils import CaptureQueriesContext
 
 from django_async import fetch, patrol, schedule, wake
 from django_async.api import pause_queue, resume_queue, schedule_many
-from django_async.engine import Options
 from django_async.hints import Hint, Share
 from django_async.models import Job
 from django_async.outcomes import Executed, Outcome
 from django_async.patrol import Interval, Patrol
+from django_async.terms import Options
 from suite import jobs
 from suite.service import Service, Time
 from suite.together import locked

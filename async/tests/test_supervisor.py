@@ -17,11 +17,12 @@ import pytest
 from django.db import connection
 
 from django_async import schedule
-from django_async.engine import Engine, Stop
+from django_async.engine import Engine
 from django_async.lane import Lane
 from django_async.models import Job, Parent
 from django_async.parents import Registration
 from django_async.report import Lines
+from django_async.terms import Stop
 from django_async.upkeep import FOR_EVER, Supervisor
 from django_async.walk import Walk
 from forkpool import InlinePool

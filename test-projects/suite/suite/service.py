@@ -9,13 +9,14 @@ from typing import Any
 from django.db import connections
 
 from django_async import conf, fetch
-from django_async.engine import Attempt, Duty, Engine, Options
+from django_async.engine import Duty, Engine
 from django_async.hints import Hint, Share
 from django_async.lane import Lane
 from django_async.outcomes import Cancelled, Executed, Failed
 from django_async.parents import Registration
 from django_async.patrol import Interval, Patrol
 from django_async.runner import run_job
+from django_async.terms import Attempt, Options
 from django_async.wake import Ear
 from forkpool import Ended, InlinePool, Task
 

@@ -11,13 +11,14 @@ from django.db import connections
 from hypothesis import HealthCheck, settings
 
 from django_async import conf, fetch, worker
-from django_async.engine import Engine, Options, Summary
+from django_async.engine import Engine
 from django_async.forking import close_connections
 from django_async.hints import Hint
 from django_async.lane import Lane
 from django_async.outcomes import Cancelled, Executed, Failed
 from django_async.parents import Registration
 from django_async.runner import run_job
+from django_async.terms import Options, Summary
 from django_async.walk import Walk
 from forkpool import ForkPool, InlinePool, Pool, StopSignals
 

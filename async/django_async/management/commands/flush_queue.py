@@ -15,13 +15,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from django_async import conf, errors, fetch, metrics, report, runner, sessions, wake, worker
-from django_async.engine import Duty, Engine, Options, Summary
+from django_async.engine import Duty, Engine
 from django_async.exporter import Address
 from django_async.forking import close_connections
 from django_async.lane import Lane
 from django_async.management import arguments
 from django_async.parents import Registration
 from django_async.patrol import Interval, Patrol
+from django_async.terms import Options, Summary
 from django_async.upkeep import (
     Cleaner,
     Reaper,
