@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_async import conf, retention, schedule, upkeep
-from django_async.hints import Share
-from django_async.models import Error, Group, Job
-from django_async.parents import Registration
+from django_async.models import Group, Job
 from django_async.upkeep import Cleaner, Reloader
 from suite import jobs
 from suite.service import Service
@@ -39,20 +36,6 @@ def cleaned_by(service: Service, seconds: float = 200.0) -> None:
     service.run(lambda: service.time.now > seconds, cleaner)
 
 
-def test_what_ended_longer_ago_than_the_retention_is_deleted() -> None:
-    executed(3, OLD)
-    for state in ("cancelled", "discarded"):
-        job = schedule(jobs.nothing)
-        Error.objects.create(job=job, exception="", traceback="")
-        Job.objects.filter(pk=job.pk).update(**{state: timezone.now() - OLD})
-    kept = executed(2, timedelta(minutes=5)) | {
-        schedule(jobs.nothing, run_after=timedelta(days=1)).pk
-    }
-    cleaned_by(Service())
-    assert set(Job.objects.values_list("pk", flat=True)) == kept
-    assert not Error.objects.exists()
-
-
 def test_a_group_goes_as_a_whole_when_all_of_it_is_that_old() -> None:
     old, half = (Group.objects.create(reference=name) for name in ("old", "half"))
     half_old = [schedule(jobs.nothing, group=half) for _ in range(2)]
@@ -64,33 +47,6 @@ def test_a_group_goes_as_a_whole_when_all_of_it_is_that_old() -> None:
     cleaned_by(Service())
     assert set(Job.objects.values_list("pk", flat=True)) == {job.pk for job in half_old}
     assert list(Group.objects.values_list("reference", flat=True)) == ["half"]
-
-
-def test_it_is_done_in_small_batches_between_which_jobs_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Cleaner, "BATCH", 3)
-    executed(10, OLD)
-    job = schedule(jobs.note)
-    service = Service()
-    left = [10]
-    service.each_turn = lambda: left.append(Job.objects.executed().count())
-    cleaned_by(service)
-    assert service.served.ids == [job.pk]
-    steps = [early - late for early, late in pairwise(left) if early > late]
-    assert sum(steps) == 10
-    assert max(steps) == 3
-
-
-def test_of_several_parents_the_first_one_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else they would wait for each other's locks."""
-    kept = executed(2, OLD)
-    service = Service()
-    [lane] = service.lanes
-    monkeypatch.setattr(Registration, "look_around", lambda _: False)
-    lane.parent.share = Share(1, 2)
-    cleaned_by(service)
-    assert set(Job.objects.values_list("pk", flat=True)) == kept
 
 
 def test_a_batch_that_fails_is_logged_and_tried_again(
