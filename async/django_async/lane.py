@@ -143,6 +143,8 @@ class Lane:
         until_beat = max(0.0, self._next_beat - self.clock()) if self.held else None
         if not (takes and self.may_hand_out):
             return until_beat
+        if self.ear and self.ear.has_heard:  # in the answer to a statement since
+            return 0.0
         if self.walk.pause is None:
             return until_beat if self.held else 0.0
         return min(self.walk.pause, until_beat) if until_beat is not None else self.walk.pause

@@ -54,12 +54,15 @@ class Patrol(Walk):
         self._wait = 0.0
         self._looked = -REFRESH
         self._next_look = 0.0
+        self._echo = inf
+        """When to look again because something was heard, however many looks lie in between."""
         self._losses: dict[int, int] = {}
         self._left_to_others: dict[int, float] = {}
         self._left_before: dict[int, float] = {}
 
     def take(self) -> Hint | None:
-        return self._look() if self._clock() >= self._next_look else super().take()
+        is_due = self._clock() >= min(self._next_look, self._echo)
+        return self._look() if is_due else super().take()
 
     def lost(self, hint: Hint, *, taken: bool) -> None:
         self._held.discard(hint.id)
@@ -78,7 +81,7 @@ class Patrol(Walk):
         parent's to take first are read at once, by their ids. A look follows in any case: for what
         was not told of, and for jobs whose time is still to come."""
         for job_id in ids:
-            self._next_look = min(self._next_look, self._clock() + ECHO)
+            self._echo = self._clock() + ECHO
             if job_id is None:
                 self._look_soon()
             elif self.share.owns(job_id) and job_id not in self._held:
@@ -103,11 +106,13 @@ class Patrol(Walk):
     @property
     def pause(self) -> float:
         """Seconds until there is something to look for."""
-        return max(0.0, min([self._next_look, *self._again.values()]) - self._clock())
+        moments = [self._next_look, self._echo, *self._again.values()]
+        return max(0.0, min(moments) - self._clock())
 
     def _look(self) -> Hint | None:
         """Start over from the top; after a time without jobs only if there seem to be any."""
         self._looked = self._clock()
+        self._echo = inf if self._looked >= self._echo else self._echo
         outlook = self._fetch.outlook() if self._wait else None
         hint = None
         if outlook is None or outlook.due:

@@ -94,9 +94,14 @@ class Ear:
         return None if self._session.closed else int(self._session.fileno())
 
     @property
+    def has_heard(self) -> bool:
+        """Whether something was heard that hear() has not told yet."""
+        return bool(self._heard)
+
+    @property
     def has_news(self) -> bool:
         """Whether there is something to do for listen() or hear(), which costs one system call."""
-        if self._heard or self.is_deaf:
+        if self.has_heard or self.is_deaf:
             return True
         if (descriptor := self.fileno()) is None:
             return False

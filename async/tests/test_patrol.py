@@ -286,6 +286,20 @@ def test_who_hears_of_a_job_looks_again_for_those_that_came_right_after_it() -> 
     assert found.id == second.pk
 
 
+def test_a_look_in_between_does_not_take_the_place_of_that_one() -> None:
+    time = Time()
+    walk = Patrol(
+        fetch.Fetch("default", None, fetch.Selection()), 64, time, Interval(3600.0, 3600.0)
+    )
+    walk.hear([4711])
+    assert walk.take() is None
+    late = schedule(jobs.note)
+    time.now += walk.pause
+    found = walk.take()
+    assert found is not None
+    assert found.id == late.pk
+
+
 def test_hearing_of_a_job_whose_time_is_to_come_makes_it_look_when_that_is() -> None:
     time = Time()
     walk = Patrol(

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django_async import schedule, wake
 from django_async.api import schedule_many
 from django_async.models import Job
+from django_async.patrol import Interval
 from suite import jobs
 from suite.service import Service
 from suite.together import elsewhere, wait_until
@@ -161,6 +162,29 @@ def test_after_a_notification_a_process_is_quiet_for_a_moment(
     wake._quiet_until.clear()
     last = make()
     assert heard(2) == [first, last]
+
+
+@on_postgresql
+def test_what_comes_with_the_answer_to_a_statement_ends_the_wait_too() -> None:
+    """The socket has nothing more to say then."""
+    service = Service(ear=True, interval=Interval(3600.0, 3600.0))
+    [lane] = service.lanes
+    made: list[int] = []
+
+    def ask_until_heard() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        return lane.ear is not None and lane.ear.has_heard
+
+    def between() -> None:
+        if service.time.now == 0 and not made:
+            made.append(make())
+            wait_until(ask_until_heard, "a notification in an answer")
+            assert lane.pause(takes=True) == 0
+
+    service.each_turn = between
+    service.run(until=lambda: service.turns > 20)
+    assert service.served.ids == made
 
 
 @on_postgresql
