@@ -103,7 +103,7 @@ class Lane:
         ends: list[Failed | Cancelled | Lost] = []
         if not self.parent.is_shown and not self._writer_is_taken:
             self.access.use(self._show_again)
-        if self.ear:
+        if self.ear and self.ear.has_news:
             self.access.use(partial(self._hear, self.ear))
         if self.inquest:
             self.access.use(lambda: ends.extend(self.inquest.look()))

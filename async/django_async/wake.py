@@ -14,6 +14,7 @@ On other databases a service looks from time to time (patrol.py).
 
 from __future__ import annotations
 
+import select
 import time
 from typing import Any
 
@@ -91,6 +92,17 @@ class Ear:
         if self._session is None or self._session is not self._connection.connection:
             return None
         return None if self._session.closed else int(self._session.fileno())
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to do for listen() or hear(), which costs one system call."""
+        if self._heard or self.is_deaf:
+            return True
+        if (descriptor := self.fileno()) is None:
+            return False
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
 
     def hear(self) -> list[int | None]:
         """What was notified: the ids of new jobs, or None for some."""

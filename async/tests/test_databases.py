@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from django_async import schedule
@@ -14,6 +15,7 @@ from django_async.api import deschedule, remove_old_jobs, schedule_many
 from django_async.models import Error, Group, Job
 from suite import calls
 from suite.jobs import die, fail, note, nothing
+from suite.models import Note
 from suite.processes import manage
 from suite.together import DEADLINE
 
@@ -93,6 +95,28 @@ def test_a_job_runs_in_a_transaction_of_its_database_alone() -> None:
     job = schedule(calls.open_transactions, using="other")
     assert job.execute() == ["other"]
     assert states("other") == ["executed"]
+
+
+def test_a_job_in_another_database_does_not_wait_for_the_callers_commit_here() -> None:
+    with transaction.atomic():
+        schedule(nothing)
+        schedule(note, using="other")
+        transaction.set_rollback(True)
+    assert (names("default"), names("other")) == ([], ["note"])
+
+
+def test_what_a_job_writes_to_another_database_stays_and_is_done_again() -> None:
+    job = schedule(calls.note_elsewhere_and_fail, ["other", "both"])
+    for _ in range(2):
+        with pytest.raises(ValueError, match="after both"):
+            job.execute()
+    assert not Note.objects.exists()
+    assert Note.objects.using("other").filter(text="both").count() == 2
+
+
+def test_a_block_in_another_database_is_committed_before_the_job() -> None:
+    job = schedule(calls.note_elsewhere_in_a_block, ["other", "in a block"])
+    assert job.execute() == 1
 
 
 def test_a_failure_is_recorded_where_the_job_is() -> None:

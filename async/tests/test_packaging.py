@@ -100,6 +100,7 @@ def test_the_wheel_asks_only_for_what_it_needs(wheel: Path) -> None:
     required = {line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
     assert {line.split("<")[0].split(">")[0] for line in required} == {
         "Django",
+        "asgiref",
         "multiprocess",
         "tqdm",
     }

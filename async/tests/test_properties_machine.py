@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from hypothesis.stateful import (
 
 from django_async import clock
 from django_async.api import deschedule, schedule, schedule_many
-from django_async.errors import ConnectionClosed, JobNotRunnable, MarkedForRollback
+from django_async.errors import ConnectionClosed, JobEnded, JobNotRunnable, MarkedForRollback
 from django_async.models import Error, Group, Job, Parent
 from suite.models import Note
 from suite.oracle import DEATHS, FAILURES, Oracle, Row
@@ -149,6 +150,50 @@ class Queue(RuleBasedStateMachine):
     def deschedule_children(self, key: str) -> None:
         self.deschedule(f"child of {key}", [])
 
+    @rule(number=st.integers(0, 99))
+    def cancel(self, number: int) -> None:
+        if (found := self.any_of(self.oracle.rows.values(), number)) is None:
+            return
+        job = Job.objects.get(pk=found.id)
+        if found.is_pending:
+            assert job.cancel()
+            found.state = "cancelled"
+        else:
+            with pytest.raises(JobEnded):
+                job.cancel()
+        self.check()
+
+    @rule(number=st.integers(0, 99), by=st.none() | st.sampled_from([timedelta(days=1)]))
+    def give_another_time(self, number: int, by: timedelta | None) -> None:
+        """To what waits, was cancelled or was given up; now, or later."""
+        rows = [row for row in self.oracle.rows.values() if row.is_pending or row.group is None]
+        if (found := self.any_of(rows, number)) is None:
+            return
+        began, job = clock.now("default"), Job.objects.get(pk=found.id)
+        act_on = job.retry if by is None else partial(job.reschedule, by)
+        if found.state == "executed":
+            with pytest.raises(JobEnded):
+                act_on()
+        else:
+            act_on()
+            found.take_up_again(began + (by or timedelta()))
+        self.check(began)
+
+    @rule()
+    def retry_what_has_failed(self) -> None:
+        """Jobs in groups apart, which may be closed."""
+        began = clock.now("default")
+        failed = [
+            row
+            for row in self.oracle.rows.values()
+            if row.group is None
+            and (row.state == "discarded" or (row.is_pending and row.attempts > 0))
+        ]
+        assert Job.objects.filter(group=None).retry_failed() == len(failed)
+        for row in failed:
+            row.take_up_again(began)
+        self.check(began)
+
     @precondition(lambda self: self.is_due())
     @rule(keep_going=st.booleans(), limit=st.none() | st.none() | st.integers(1, 4))
     def flush_in_this_process(self, keep_going: bool, limit: int | None) -> None:
@@ -212,15 +257,20 @@ class Queue(RuleBasedStateMachine):
     def due(self) -> list[Row]:
         return self.oracle.due(clock.now("default"))
 
+    def any_of(self, rows: Iterable[Row], number: int) -> Row | None:
+        """One of the rows, if there are any."""
+        found = list(rows)
+        return found[number % len(found)] if found else None
+
     def is_due(self) -> bool:
         return any(row.queue != "doomed" for row in self.due())
 
     @rule(number=st.integers(0, 99))
     def execute_by_hand(self, number: int) -> None:
-        rows = [row for row in self.oracle.rows.values() if self.may_be_executed(row)]
-        if not rows:
+        rows = filter(self.may_be_executed, self.oracle.rows.values())
+        if (row := self.any_of(rows, number)) is None:
             return
-        row, began = rows[number % len(rows)], clock.now("default")
+        began = clock.now("default")
         job = Job.objects.get(pk=row.id)
         if not row.is_pending:
             with pytest.raises(JobNotRunnable):

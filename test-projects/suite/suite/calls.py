@@ -19,6 +19,7 @@ from django_async import schedule
 from django_async.api import deschedule, schedule_many
 from suite.jobs import note as reexported
 from suite.models import Note
+from suite.together import elsewhere
 
 __all__ = ["reexported"]
 
@@ -196,3 +197,17 @@ def listening_sockets() -> int:
         with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as one:
             found += bool(one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
     return found
+
+
+def note_elsewhere_and_fail(using: str, text: str) -> None:
+    """Have an effect in the job's database and in another one, and fail."""
+    Note.objects.create(text=text)
+    Note.objects.using(using).create(text=text)
+    raise ValueError("failed after both")
+
+
+def note_elsewhere_in_a_block(using: str, text: str) -> int:
+    """Have an effect in a transaction of another database; what everybody sees of it then."""
+    with transaction.atomic(using=using, durable=True):
+        Note.objects.using(using).create(text=text)
+    return elsewhere(Note.objects.using(using).filter(text=text).count)

@@ -55,6 +55,10 @@ class Row:
     def is_pending(self) -> bool:
         return self.state == "pending"
 
+    def take_up_again(self, time: datetime) -> None:
+        """Give it another time, of which the moment of the call is not known exactly."""
+        self.state, self.scheduled, self.moved = "pending", time, True
+
 
 @dataclass
 class Oracle:
