@@ -1,6 +1,6 @@
 """The hints of a service: the walk starts over from the top, again and again.
 
-- While there is work it does so some forty times a second, so that a job of higher priority
+- While there is work it does so some fifty times a second, so that a job of higher priority
   overtakes those that have not started, however deep the backlog is.
 - While there is none it does so more and more seldom, up to a bound; but when the time of a job
   comes, and when somebody says that there is one, at once.
