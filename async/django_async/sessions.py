@@ -115,7 +115,11 @@ def bounded_waits(connection: BaseDatabaseWrapper, seconds: float) -> Iterator[N
     where no signal and no timer of Python's reaches it. PostgreSQL: when its host does not even
     confirm that it has received what was sent to it.
     """
-    waits = {"mysql": {"read_timeout": max(1, int(seconds))}, "postgresql": _CLIENTS_WATCH}
+    longest = max(1, int(seconds))
+    waits = {
+        "mysql": {"connect_timeout": longest, "read_timeout": longest},
+        "postgresql": _CLIENTS_WATCH,
+    }
     options = connection.settings_dict["OPTIONS"]
     wanted = waits.get(connection.vendor, {})
     added = {name: value for name, value in wanted.items() if name not in options}
