@@ -54,6 +54,21 @@ def test_the_second_and_each_later_signal_may_interrupt() -> None:
     assert seen == [signal.SIGTERM, signal.SIGINT]
 
 
+def test_each_signal_counts_that_comes_while_python_is_deaf() -> None:
+    """Its handler is called once for all of them."""
+    with StopSignals() as signals:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        handler = signal.getsignal(signal.SIGTERM)
+        assert callable(handler)
+        for _ in range(2):  # as the wake-up descriptor is told
+            signals._writer.send(bytes([signal.SIGTERM]))
+        handler(signal.SIGTERM, None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        assert signals.count == 1
+        signals.drain()
+        assert signals.count == 2
+
+
 def test_sigquit_counts_as_two_signals(waiting: Any) -> None:
     seen: list[int] = []
     with StopSignals(on_second=seen.append) as signals:
