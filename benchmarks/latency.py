@@ -31,6 +31,7 @@ FORMS = {
 def main() -> None:
     options = parser().parse_args()
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
+    os.environ["BENCHMARK_MYSQL"] = "1" if options.database == "mysql" else ""
     os.environ["BENCHMARK_NOTIFY"] = "" if options.notify == "off" else "1"
     django.setup()
     from benchmarks import machine

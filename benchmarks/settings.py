@@ -7,7 +7,6 @@ SQLite lies beside this one, for a temporary folder may be in memory, where a co
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ DATABASES: dict[str, Any] = {
         "TEST": {"NAME": SQLITE},
     },
 }
-if find_spec("MySQLdb"):
+if ENV("BENCHMARK_MYSQL"):  # Django looks at all of them when it starts
     DATABASES["mysql"] = {
         "ENGINE": "django.db.backends.mysql",
         "NAME": MYSQL,
