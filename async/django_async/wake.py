@@ -43,6 +43,8 @@ class _Wake:
         self.using = using
         self.job_id = job_id
         self.savepoints = savepoints
+        # Before Django 6.1 a hook that fails without one fails the caller: it is in the log's text.
+        self.__qualname__ = type(self).__qualname__
 
     def __call__(self) -> None:
         now = time.monotonic()

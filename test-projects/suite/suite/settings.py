@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 ENV = os.environ.get
+# tox runs several environments at once, each on databases of its own.
+RUN = "".join(f"_{factor}" for factor in ENV("TOX_ENV_NAME", "").split("-") if factor)
 
 
 def sqlite(suffix: str) -> dict[str, Any]:
     # Workers are processes of their own: they can share a file, but no in-memory database.
     file = Path(ENV("SQLITE_NAME", "suite.sqlite3"))
-    name = file.with_stem(file.stem + suffix).name
+    name = file.with_stem(file.stem + RUN + suffix).name
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "TEST": {"NAME": f"test_{name}"}}
 
 
@@ -24,7 +26,7 @@ def postgres(suffix: str) -> dict[str, Any]:
         "PORT": ENV("POSTGRES_PORT", "5432"),
         "USER": ENV("POSTGRES_USER", "postgres"),
         "PASSWORD": ENV("POSTGRES_PASSWORD", ""),
-        "TEST": {"NAME": ENV("POSTGRES_NAME", "test_suite") + suffix},
+        "TEST": {"NAME": ENV("POSTGRES_NAME", "test_suite") + RUN + suffix},
     }
 
 
@@ -41,7 +43,7 @@ def mysql(suffix: str) -> dict[str, Any]:
         "USER": ENV("MYSQL_USER", "root"),
         "PASSWORD": ENV("MYSQL_PASSWORD", ""),
         "OPTIONS": options,
-        "TEST": {"NAME": ENV("MYSQL_NAME", "test_suite") + suffix, "CHARSET": "utf8mb4"},
+        "TEST": {"NAME": ENV("MYSQL_NAME", "test_suite") + RUN + suffix, "CHARSET": "utf8mb4"},
     }
 
 
