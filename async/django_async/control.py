@@ -177,9 +177,8 @@ class Control:
         connection = connections[self.using]
         known = list(Parent.objects.using(self.using).filter(token__in=tokens))
         struck_out = tokens - {one.token for one in known}
-        dead = {
-            one.token for one in known if not liveness.is_alive(one.token, one.process, connection)
-        }
+        processes = {one.token: one.process for one in known}
+        dead = processes.keys() - liveness.living(processes, connection)
         return (struck_out | dead, set()) if liveness.is_exact(connection) else (struck_out, dead)
 
     def _heed(self, runs: Sequence[Run]) -> set[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from django_async import clock
+from django_async import clock, wake
 from django_async.models import Pause
 from django_async.turn import take_turn
 
@@ -21,6 +21,7 @@ def resume(queue: str, using: str) -> bool:
     """Resume what was paused by this name; False if nothing was."""
     with transaction.atomic(using=using):
         take_turn(using)
+        wake.on_commit(using)
         # Compared here: to MariaDB and MySQL, names that differ in case or accents are the same.
         pauses = [one.pk for one in Pause.objects.using(using).all() if one.queue == queue]
         return bool(Pause.objects.using(using).filter(pk__in=pauses).delete()[0])

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from django_async import clock
+from django_async import clock, wake
 from django_async.errors import JobEnded, JobNotRunnable
 from django_async.groups import Group
 from django_async.locks import lock_all
@@ -45,6 +45,7 @@ def retry_failed(jobs: QuerySet[Job]) -> int:
     using = jobs.db
     with transaction.atomic(using=using):
         take_turn(using)
+        wake.on_commit(using)
         found = jobs.filter(FAILED).values_list("pk", flat=True)
         where = FAILED & MAY_CHANGE
         return sum(
@@ -63,6 +64,7 @@ def _move(job: Job, moment: Any, using: str) -> None:
         _check_group(job, using)
         _give_time([job.pk], moment, using)
         _take_requests_back(job.pk, using)
+        wake.on_commit(using, job.pk)
     job.refresh_from_db(using=using)
 
 

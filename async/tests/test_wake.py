@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from django_async import schedule, wake
-from django_async.api import schedule_many
+from django_async.api import resume_queue, schedule_many
 from django_async.models import Job
 from django_async.patrol import Interval
 from suite import jobs
@@ -75,6 +76,16 @@ def test_a_transaction_notifies_once_however_many_jobs_it_makes(heard: Heard) ->
     elsewhere(lambda: schedule_many([{"function": jobs.note}] * 5) and None)
     last = make()
     assert heard(3) == [None, None, last]
+
+
+@on_postgresql
+def test_jobs_that_get_another_time_and_queues_that_are_resumed_are_notified(heard: Heard) -> None:
+    job = Job.objects.get(pk=make(run_after=timedelta(days=1)))
+    elsewhere(job.retry)
+    elsewhere(job.reschedule, timedelta(hours=1))
+    elsewhere(Job.objects.retry_failed)
+    elsewhere(resume_queue)
+    assert heard(5) == [job.pk, job.pk, job.pk, None, None]
 
 
 @on_postgresql
