@@ -137,6 +137,7 @@ class Story:
             case "retry failed":
                 failed = not (self.runs or self.has_ended) and self.attempts > 0
                 assert Job.objects.filter(pk=job.pk).retry_failed() == failed
+                self.asked = self.asked and not failed
             case "beat of its parent" if self.runs:
                 wanted = self.control.beat([Run(job.pk, self.attempts + 1, 4711, 1.0)])
                 assert wanted == ({job.pk} if self.asked else set())

@@ -83,9 +83,10 @@ def test_jobs_that_get_another_time_and_queues_that_are_resumed_are_notified(hea
     job = Job.objects.get(pk=make(run_after=timedelta(days=1)))
     elsewhere(job.retry)
     elsewhere(job.reschedule, timedelta(hours=1))
+    Job.objects.update(attempts=1)
     elsewhere(Job.objects.retry_failed)
     elsewhere(resume_queue)
-    assert heard(5) == [job.pk, job.pk, job.pk, None, None]
+    assert heard(5) == [job.pk] * 4 + [None]
 
 
 @on_postgresql
