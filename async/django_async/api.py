@@ -12,6 +12,7 @@ from django.db import router, transaction
 from django_async import bulk, cancelling, clock, current, pausing, payload, tracing, wake
 from django_async.errors import AsyncError
 from django_async.health import health
+from django_async.hints import Hint
 from django_async.models import Group, Job
 from django_async.retention import remove_before
 from django_async.turn import take_turn
@@ -74,7 +75,7 @@ def schedule(
     job = _build(function, args, kwargs, run_after, meta, priority, queue, now)
     job.group = _find_group(_check_group(group), using)
     job.save(using=using)
-    wake.on_commit(using, job.pk)
+    wake.on_commit(using, Hint(job.pk, 0, job.priority, job.scheduled, job.group_id, job.meta))
     return job
 
 
