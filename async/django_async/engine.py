@@ -200,13 +200,13 @@ class Engine:
     def _tell_busy(self, busy: int) -> None:
         self.metrics.set_busy(busy, self.lanes[0].parent.workers)
 
-    def _pause(self) -> float | None:
+    def _pause(self) -> float:
         """How long there is nothing to do but to wait for the workers."""
         takes = self._may_hand_out()
         pauses = [lane.pause(takes=takes) for lane in self.lanes]
         pauses += [max(0.0, due - self.clock()) for due in self._due.values()]
-        pauses.append(self._grace_left())
-        return min((pause for pause in pauses if pause is not None), default=None)
+        grace = self._grace_left()
+        return min(pauses if grace is None else [*pauses, grace])
 
     def _listening(self) -> Iterable[int]:
         """What else ends the wait: word of a new job, if a worker can take it."""

@@ -24,7 +24,8 @@ from forkpool import Pool, Running
 
 BEAT, IDLE_BEAT = 0.25, 1.0
 """Seconds between two moments at which others see what runs here, and requests to cancel are
-heeded: while jobs run, and while none does."""
+heeded: while jobs run, and while none does. An idle parent wakes for it as well, however seldom it
+looks for jobs: what a dead one ran is for the living to see to, and a queue may be resumed."""
 
 PAUSES_AGE, PAUSES_TOLD_AGE = 0.04, 1.0
 """Seconds for which a look at the paused queues holds. The second is that of a service which hears
@@ -134,21 +135,21 @@ class Lane:
         """Attempts whose end is not known yet."""
         return len(self.held) + len(self.inquest)
 
-    def pause(self, *, takes: bool) -> float | None:
+    def pause(self, *, takes: bool) -> float:
         """Seconds for which nothing is to be done here but to wait for what runs; whether a worker
         could take a job is for the engine to say."""
         if self.access.outage.is_on:
             return self.access.outage.pause
         if self.inquest:
             return AGAIN
-        until_beat = max(0.0, self._next_beat - self.clock()) if self.held else None
+        until_beat = max(0.0, self._next_beat - self.clock())
         if not (takes and self.may_hand_out):
             return until_beat
         if self.ear and self.ear.has_heard:  # in the answer to a statement since
             return 0.0
         if self.walk.pause is None:
             return until_beat if self.held else 0.0
-        return min(self.walk.pause, until_beat) if until_beat is not None else self.walk.pause
+        return min(self.walk.pause, until_beat)
 
     def _register(self) -> None:
         self.parent.register()

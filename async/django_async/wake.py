@@ -50,9 +50,9 @@ more for each so many of the application's own, nothing is lost."""
 class _Wake:
     """A commit hook that wakes the services: for one job it says which."""
 
-    def __init__(self, using: str, hint: Hint | None, savepoints: set[str]) -> None:
+    def __init__(self, using: str, news: News, savepoints: set[str]) -> None:
         self.using = using
-        self.hint = hint
+        self.news = news
         self.savepoints = savepoints
         # Before Django 6.1 a hook that fails without one fails the caller: it is in the log's text.
         self.__qualname__ = type(self).__qualname__
@@ -62,21 +62,21 @@ class _Wake:
         if now < _quiet_until.get(self.using, 0.0):
             return
         _quiet_until[self.using] = now + QUIET
-        _notify(self.using, _payload(self.hint))
+        _notify(self.using, _payload(self.news))
 
 
-def on_commit(using: str, hint: Hint | None = None) -> None:
-    """Wake the services when the transaction has committed: once, however many jobs it makes; if it
-    makes only one, tell them all that they would have to read."""
+def on_commit(using: str, news: News = None) -> None:
+    """Wake the services when the transaction has committed: once, however many jobs it makes; of
+    the only one, tell what is known of it."""
     connection = connections[using]
     if connection.vendor != "postgresql" or not conf.current().notify:
         return
     savepoints = set(connection.savepoint_ids)
     for _, hook, *_ in connection.run_on_commit[-_LOOK_BACK:]:
         if isinstance(hook, _Wake) and hook.savepoints <= savepoints:  # it outlives this savepoint
-            hook.hint = None
+            hook.news = None
             return
-    transaction.on_commit(_Wake(using, hint, savepoints), using=using, robust=True)
+    transaction.on_commit(_Wake(using, news, savepoints), using=using, robust=True)
 
 
 def tell_of_pauses(using: str) -> None:
@@ -164,13 +164,13 @@ class Ear:
             self._heard.append(_news(payload))
 
 
-def _payload(hint: Hint | None) -> str:
-    if hint is None:
-        return ""
-    waits = hint.scheduled is not None or hint.group is not None
-    if waits or len(hint.meta) > LONGEST_META:
-        return str(hint.id)
-    return json.dumps([hint.id, hint.priority, hint.meta])
+def _payload(news: News) -> str:
+    if not isinstance(news, Hint):
+        return "" if news is None else str(news)
+    waits = news.scheduled is not None or news.group is not None
+    if waits or len(news.meta) > LONGEST_META:
+        return str(news.id)
+    return json.dumps([news.id, news.priority, news.meta])
 
 
 def _news(payload: str) -> News:

@@ -100,66 +100,11 @@ def test_what_a_job_schedules_is_found_without_waiting_for_the_next_poll() -> No
     assert service.time.now < 1.0
 
 
-def test_an_idle_service_looks_less_and_less_often() -> None:
-    service = Service(interval=Interval(0.05, 1.0))
-    waits = service.run(until=lambda: service.time.now > 5).waits
-    assert waits[:6] == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.0], abs=0.3)
-    assert len(waits) < 30
-
-
-def test_after_a_job_it_looks_often_again() -> None:
-    service = Service(interval=Interval(0.05, 4.0))
-    job: list[Job] = []
-
-    def late() -> None:
-        if service.time.now > 20 and not job:
-            job.append(schedule(jobs.note))
-            before.extend(service.served.waits)
-
-    before: list[float] = []
-    service.each_turn = late
-    waits = service.run(until=lambda: service.served.ended and service.time.now > 30).waits
-    assert before[-1] == 4.0
-    after = waits[len(before) :]
-    assert min(after) < 0.1
-    assert max(after) > 3.0
-
-
-def test_a_job_starts_when_its_time_comes_and_not_at_the_next_poll() -> None:
-    schedule(jobs.note, run_after=timedelta(seconds=3.2), priority=-7)
-    schedule(jobs.note, run_after=timedelta(days=3), priority=9)
-    service = Service(interval=Interval(3600.0, 3600.0))
-    outlook = fetch.Fetch("default", None, fetch.Selection()).outlook()
-    assert outlook.next_due is not None
-    assert (outlook.due, 2.5 < outlook.next_due <= 3.2) == (False, True)
-    service.run(until=lambda: service.turns > 30)
-    assert max(service.served.waits) <= 3.2
-
-
 def test_nothing_is_waited_for_where_nothing_is_scheduled() -> None:
     reads = fetch.Fetch("default", None, fetch.Selection())
     assert reads.outlook() == fetch.Outlook(due=False, next_due=None)
     schedule(jobs.note)
     assert reads.outlook() == fetch.Outlook(due=True, next_due=None)
-
-
-def test_an_idle_look_takes_few_statements() -> None:
-    """However many jobs are done or lie in the future, at however many priorities."""
-    schedule_many(
-        {"function": jobs.note, "run_after": timedelta(days=1), "priority": number}
-        for number in range(30)
-    )
-    service = Service(interval=Interval(1.0, 1.0))
-    counts: list[int] = []
-    with CaptureQueriesContext(connection) as captured:
-
-        def count() -> None:
-            counts.append(len(captured))
-
-        service.each_turn = count
-        service.run(until=lambda: service.time.now > 20)
-    each = [late - early for early, late in pairwise(counts[5:])]
-    assert max(each) <= 8
 
 
 @on_commits

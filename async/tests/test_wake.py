@@ -150,6 +150,16 @@ def test_a_transaction_notifies_once_however_many_jobs_it_makes(heard: Heard) ->
 
 
 @on_postgresql
+def test_jobs_that_get_another_time_are_told_of(heard: Heard) -> None:
+    job = Job.objects.get(pk=make(run_after=timedelta(days=1)))
+    elsewhere(job.retry)
+    elsewhere(job.reschedule, timedelta(hours=1))
+    Job.objects.update(attempts=1)
+    elsewhere(Job.objects.retry_failed)
+    assert heard(4) == [job.pk] * 4
+
+
+@on_postgresql
 def test_what_is_rolled_back_is_not_notified(heard: Heard) -> None:
     def undone() -> None:
         with transaction.atomic():
