@@ -177,9 +177,10 @@ class Engine:
 
     @property
     def _limit_reached(self) -> bool:
+        if self.options.limit is None:
+            return False
         attempted = self.summary.executed + self.summary.failed + self.summary.cancelled
-        open_ends = sum(lane.open_ends for lane in self.lanes)
-        return self.options.limit is not None and attempted + open_ends >= self.options.limit
+        return attempted + sum(lane.open_ends for lane in self.lanes) >= self.options.limit
 
     def _submit(self, lane: Lane, hint: Hint) -> bool:
         timeout = policy.timeout(hint.meta)

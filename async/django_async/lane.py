@@ -27,8 +27,9 @@ BEAT, IDLE_BEAT = 0.25, 1.0
 heeded: while jobs run, and while none does. An idle parent wakes for it as well, however seldom it
 looks for jobs: what a dead one ran is for the living to see to, and a queue may be resumed."""
 
-PAUSES_AGE = 0.04
-"""Seconds for which a look at the paused queues holds."""
+PAUSES_AGE, PAUSES_TOLD_AGE = 0.04, 1.0
+"""Seconds for which a look at the paused queues holds. The second is that of a service which hears
+when somebody pauses or resumes one."""
 
 LOOK_AROUND, LOOK_OUT = 0.25, 1.0
 """Seconds between two looks at the other parents: what one that has died had in hand is then free
@@ -176,7 +177,9 @@ class Lane:
     def _heed_pauses(self) -> None:
         if self.clock() >= self._next_look_at_pauses:
             self.walk.heed_pauses(self.control.paused())
-            self._next_look_at_pauses = self.clock() + PAUSES_AGE
+            is_told = self.ear is not None and self.ear.fileno() is not None
+            age = PAUSES_TOLD_AGE if is_told else PAUSES_AGE
+            self._next_look_at_pauses = self.clock() + age
 
     def _next(self) -> Hint | None:
         self._heed_pauses()
@@ -221,6 +224,9 @@ class Lane:
             ear.listen()
             self.walk.look_now()  # for what was notified meanwhile
         self.walk.hear(ear.hear())
+        if ear.has_new_pauses():
+            self._next_look_at_pauses = 0.0
+            self._heed_pauses()
 
 
 def _as_shown(hint: Hint, run: Running) -> Run:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from django_async.hints import Hint
+from django_async.hints import Compact, Hint
 from forkpool import TaskInterrupted, explain_memory_error
 
 LONGEST_TEXT = 100_000
@@ -83,7 +83,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempted:
+class Attempted(Compact):
     """An attempt that was made. Those who watch the queue want to know of what and how long."""
 
     hint: Hint

@@ -15,15 +15,16 @@ def pause(queue: str, using: str) -> None:
         take_turn(using)
         if queue not in paused(using):
             Pause.objects.using(using).create(queue=queue, since=clock.now(using))
+            wake.tell_of_pauses(using)
 
 
 def resume(queue: str, using: str) -> bool:
     """Resume what was paused by this name; False if nothing was."""
     with transaction.atomic(using=using):
         take_turn(using)
-        wake.on_commit(using)
         # Compared here: to MariaDB and MySQL, names that differ in case or accents are the same.
         pauses = [one.pk for one in Pause.objects.using(using).all() if one.queue == queue]
+        wake.tell_of_pauses(using)
         return bool(Pause.objects.using(using).filter(pk__in=pauses).delete()[0])
 
 

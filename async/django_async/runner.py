@@ -158,7 +158,8 @@ class AtomicAttempt(Attempt):
             if self._may_run_again(error):
                 return Conflict(self.hint)
             return self._after_lost_transaction(error)
-        hooks.run(taken, self.connection, self.hint.id, self.label())
+        if taken:
+            hooks.run(taken, self.connection, self.hint.id, self.label())
         return outcome
 
     def take_stamp_back(self) -> None:

@@ -214,6 +214,39 @@ def test_a_job_of_which_it_hears_is_read_by_its_id() -> None:
     assert (hint.id, len(captured)) == (job.pk, 1)
 
 
+def test_a_job_of_which_it_hears_all_need_not_be_read() -> None:
+    walk = Patrol(
+        fetch.Fetch("default", None, fetch.Selection()), 64, Time(), Interval(3600.0, 3600.0)
+    )
+    assert walk.take() is None
+    job = schedule(jobs.note)
+    told = Hint(job.pk, 0, 5, None, None)
+    walk.hear([told, told])
+    with CaptureQueriesContext(connection) as captured:
+        assert [walk.take(), walk.take()] == [told, None]
+    assert len(captured) == 0
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        fetch.Selection(queues=("mail",)),
+        fetch.Selection(prefix="shop."),
+        fetch.Selection(paused=frozenset({""})),
+        fetch.Selection(which=1, outof=2),
+    ],
+    ids=str,
+)
+def test_who_serves_not_all_jobs_reads_those_of_which_it_hears(selection: fetch.Selection) -> None:
+    walk = Patrol(fetch.Fetch("default", None, selection), 64, Time(), Interval(3600.0, 3600.0))
+    assert walk.take() is None
+    job = schedule(jobs.note)
+    while job.pk % 2:
+        job = schedule(jobs.note)
+    walk.hear([Hint(job.pk, 0, 5, None, None)])
+    assert walk.take() is None
+
+
 def test_who_hears_of_a_job_looks_again_for_those_that_came_right_after_it() -> None:
     """Whoever made them did not say so again."""
     time = Time()
