@@ -71,7 +71,7 @@ def schedule(
     """
     using = using or router.db_for_write(Job)
     now = partial(clock.utc_now, using)
-    job = _build(function, args, kwargs, run_after, meta, priority, queue, now)
+    job = build(function, args, kwargs, run_after, meta, priority, queue, now)
     job.group = _find_group(_check_group(group), using)
     job.save(using=using)
     wake.on_commit(using, job.pk)
@@ -164,7 +164,7 @@ def remove_old_jobs(remove_jobs_before_days: float = 30, resched_hours: float = 
     )
 
 
-def _build(
+def build(
     function: Any,
     args: Any,
     kwargs: Any,
@@ -225,7 +225,7 @@ def _from_keywords(
     *,
     now: clock.Now,
 ) -> tuple[Job, Group | str | None]:
-    job = _build(function, args, kwargs, run_after, meta, priority, queue, now)
+    job = build(function, args, kwargs, run_after, meta, priority, queue, now)
     return job, _check_group(group)
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from django_async import policy, sessions, store, witness
+from django_async import liveness, policy, sessions, store, witness
 from django_async.hints import Hint
 from django_async.outcomes import Cancelled, Failed, Failure, Lost, Undecided, unsuccessful
 from django_async.payload import about, printable
@@ -99,7 +99,10 @@ class Inquest:
             hint, death, seconds = self._deaths[-1]
             sessions.end_all(death.note)
             label, name, queue = store.describe(hint, self.using)
-            self.add(Undecided(hint, label, seconds, _failure_of(death), name=name, queue=queue))
+            failure = replace(
+                _failure_of(death), worker=liveness.worker(death.pid), seconds=seconds
+            )
+            self.add(Undecided(hint, label, seconds, failure, name=name, queue=queue))
             self._deaths.pop()
 
     def _settle(self, outcome: Undecided) -> Failed | Cancelled | Lost | None:

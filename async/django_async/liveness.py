@@ -95,6 +95,11 @@ def host() -> str:
     return socket.gethostname()[:255]
 
 
+def worker(pid: int | None = None) -> str:
+    """A process of this host (or this one), for people: who made an attempt."""
+    return f"{host()[:50]}:{pid or os.getpid()}"
+
+
 def _key(token: str) -> int:
     """The second half of the key: 31 bits of the token."""
     return int(token[:8], 16) >> 1
