@@ -8,6 +8,7 @@ from typing import Any
 
 from django_async.tasks import task
 from django_async.tasks.framework import AnyContext, AnyResult
+from suite import controlled
 from suite.models import Note
 
 calls: list[Any] = []
@@ -90,3 +91,13 @@ def thrice() -> None:
 
 def no_task() -> None:
     calls.append("no_task was called")
+
+
+@task
+def work() -> str:
+    return controlled.work()
+
+
+@task(atomic=False)
+def work_outside() -> str:
+    return controlled.work()
