@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
 from django.utils import timezone
 
+import django_async.tasks
 from django_async import api, errors, schedule
 from django_async.models import Job
 from django_async.tasks import AsyncTask, task, testing
@@ -80,6 +81,13 @@ def test_both_ways_of_enqueuing_do_the_same(name: str) -> None:
     result = async_to_sync(enqueue)(2, two=3) if name[0] == "a" else enqueue(2, two=3)
     assert run_one().return_value == 5
     assert async_to_sync(tasks.add.aget_result)(result.id).return_value == 5
+
+
+def test_a_coroutine_may_refresh_a_result() -> None:
+    result = tasks.add.enqueue(1)
+    run_one()
+    async_to_sync(result.arefresh)()
+    assert result.return_value == 2
 
 
 def test_an_id_tells_nothing_about_its_task() -> None:
@@ -315,6 +323,13 @@ def test_allowed_functions_hold_for_tasks(settings: Any) -> None:
     settings.ASYNC = {"ALLOWED_FUNCTIONS": ["suite.tasks.add"]}
     tasks.add.enqueue(1)
     assert run_one().return_value == 2
+
+
+def test_the_public_names() -> None:
+    assert set(django_async.tasks.__all__) == {"AsyncBackend", "AsyncTask", "task"}
+    assert set(testing.__all__) == {
+        *("assert_enqueued", "assert_nothing_enqueued", "enqueued", "run_tasks")
+    }
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

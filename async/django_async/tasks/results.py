@@ -28,7 +28,6 @@ from django_async.tasks.framework import (
 )
 from django_async.tasks.task import declared, restored
 
-
 UNKNOWN_WORKER = "unknown"
 """Stands for a worker that died together with everybody who knew it."""
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connections, transaction
+from django.dispatch import Signal
 from django.utils import timezone
 
 from django_async import errors, liveness, policy
@@ -83,7 +84,8 @@ def tell_end(outcome: End, using: str, error: BaseException | None) -> None:
     except BaseException:
         job_id = outcome.hint.id
         logger.exception("The end of task %s was not told.", job_id, extra=about(job_id, None))
-    end_what_they_began(connections[using])
+    if _has_others(task_finished):
+        end_what_they_began(connections[using])
 
 
 def ask_backoff(path: str, claimed: Claimed, failure: Failure, using: str) -> Any:
@@ -113,9 +115,12 @@ def _result_so_far(claimed: Claimed, using: str) -> AnyResult:
     """As it was before this attempt. Only one that has failed has errors to be looked up."""
     what = policy.task(claimed.meta)
     task = results.task_of(claimed.name, claimed.queue, what)
-    earlier = Error.objects.using(using).filter(job=claimed.id).order_by("pk")
-    found = list(earlier) if claimed.attempts else []
-    return results.make(task, what, claimed.args, claimed.kwargs, found)
+    earlier = _errors(claimed, using) if claimed.attempts else []
+    return results.make(task, what, claimed.args, claimed.kwargs, earlier)
+
+
+def _errors(claimed: Claimed, using: str) -> list[Error]:
+    return list(Error.objects.using(using).filter(job=claimed.id).order_by("pk"))
 
 
 def _keep(result: AnyResult, value: Any) -> Any:
@@ -131,8 +136,8 @@ async def _awaited(result: AnyResult, coroutine: Any) -> Any:
 
 def _tell_start(result: AnyResult, using: str) -> None:
     """What receivers write is the job's. If one of them raises, what they wrote is undone, and the
-    task goes on. (Django's own receiver, which logs, writes nothing.)"""
-    if len(task_started.receivers) < 2:
+    task goes on."""
+    if not _has_others(task_started):
         task_started.send_robust(AsyncBackend, task_result=result)
         return
     try:
@@ -144,6 +149,11 @@ def _tell_start(result: AnyResult, using: str) -> None:
         raise
     except BaseException:
         logger.exception("A signal of task %s was not received by all.", result.id)
+
+
+def _has_others(signal: Signal) -> bool:
+    """Whether there is a receiver beside Django's own, which logs and writes nothing."""
+    return len(signal.receivers) > 1
 
 
 def _told(result: AnyResult | None, outcome: End, using: str) -> AnyResult:
