@@ -23,6 +23,9 @@ LONGEST_DELAY = 10 * 365 * 86_400.0
 LOWEST_PRIORITY = -(2**31)
 """What the column can hold."""
 
+STOPPED = "django_async.errors.StopNow"
+"""The kind of what the operator cut short, which is no attempt."""
+
 LONGEST_KIND = 255
 """Characters of the path of an exception's class, as its column holds them."""
 

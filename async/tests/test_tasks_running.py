@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -15,6 +16,8 @@ from django.db import connection
 from django.test import TestCase
 
 from django_async import errors
+from django_async.hints import Hint
+from django_async.inquest import Inquest
 from django_async.models import Job
 from django_async.tasks import testing
 from django_async.tasks.framework import (
@@ -115,6 +118,17 @@ class TestOutcomes:
         flush(workers=1)
         result.refresh()
         assert (result.status, result.attempts) == (FAILED, 1)
+
+    def test_what_the_operator_cut_short_is_an_error_and_no_attempt(self) -> None:
+        tasks.see.enqueue()
+        job = Job.objects.get()
+        hint = Hint(job.pk, 0, 0, None, None, job.meta)
+        Inquest("default", time.monotonic).note_stop(hint)
+        result = run_one()
+        assert result.return_value is not None
+        assert result.return_value[0] == 1
+        assert (result.attempts, len(result.errors)) == (1, 1)
+        assert result.errors[0].exception_class is errors.StopNow
 
     def test_outside_of_a_transaction_it_runs_if_it_says_so(self) -> None:
         tasks.outside.enqueue()

@@ -17,7 +17,7 @@ from django_async import api, clock, current, policy, roster, utils
 from django_async.errors import AsyncError, Cancelled, NoticesUnavailable, UnknownFunction
 from django_async.models import Error, Job
 from django_async.noticeboard import noticeboard
-from django_async.outcomes import Failure
+from django_async.outcomes import STOPPED, Failure
 from django_async.tasks.framework import (
     AnyResult,
     AnyTask,
@@ -114,8 +114,7 @@ def of_job(job: Job) -> AnyResult:
     run = None if ends else _run(job)
     result = make(task_of(job.name, job.queue, what), what, job.args, job.kwargs, errors)
     started = job.started if job.executed else run[0] if run else None
-    attempts = [error.started or error.executed for error in errors]
-    attempts += [started] if started else []
+    attempts = [*_starts(errors), *([started] if started else [])]
     worker = job.worker if job.executed else run[1] if run else None
     _set(
         result,
@@ -136,21 +135,20 @@ def make(
     task: AnyTask, what: Mapping[str, Any], args: str, kwargs: str, errors: Sequence[Error]
 ) -> AnyResult:
     """A result that is ready to be attempted, after so many errors."""
-    first = errors[0].started or errors[0].executed if errors else None
-    last = errors[-1].started or errors[-1].executed if errors else None
+    starts = _starts(errors)
     return TaskResult(
         task=task,
         id=what["id"],
         status=TaskResultStatus.READY,
         enqueued_at=_moment(what.get("enqueued_at")),
-        started_at=first,
-        last_attempted_at=last,
+        started_at=starts[0] if starts else None,
+        last_attempted_at=starts[-1] if starts else None,
         finished_at=None,
         args=json.loads(args),
         kwargs=json.loads(kwargs),
         backend=what["backend"],
         errors=[_error(error) for error in errors],
-        worker_ids=[error.worker or UNKNOWN_WORKER for error in errors],
+        worker_ids=[error.worker or UNKNOWN_WORKER for error in errors if error.kind != STOPPED],
     )
 
 
@@ -180,6 +178,11 @@ def _policy(stored: Mapping[str, Any]) -> dict[str, Any]:
         with suppress(AsyncError):  # it is missed when it is asked, and not before
             found["backoff"] = utils.object_at_end_of_path(found["backoff"])
     return found
+
+
+def _starts(errors: Sequence[Error]) -> list[datetime]:
+    """When the attempts began that have failed."""
+    return [error.started or error.executed for error in errors if error.kind != STOPPED]
 
 
 def _status(job: Job, *, is_running: bool) -> TaskResultStatus:
