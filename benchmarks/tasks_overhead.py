@@ -93,9 +93,11 @@ def measure(jobs: int, rounds: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {TABLE} (number integer)")
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways()}
+    order = list(ways().items())
     for _ in range(rounds + 1):  # the first one warms up
-        for name, put in ways().items():
+        for name, put in order:
             found[name].append(timed(put, jobs))
+        order.reverse()
     medians = {
         name: [statistics.median(column) for column in zip(*times[1:], strict=True)]
         for name, times in found.items()
@@ -110,8 +112,8 @@ def measure(jobs: int, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", choices=ENGINES, default="sqlite")
-    parser.add_argument("--jobs", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     configure(options.database)
     connection.creation.create_test_db(verbosity=0, autoclobber=True)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from django_async import conf
 from django_async.conf import is_seconds
 from django_async.errors import StopNow
 from django_async.outcomes import History, default_backoff
-from django_async.payload import UNREADABLE
+from django_async.payload import TASK, UNREADABLE
 from django_async.utils import object_at_end_of_path
 
 logger = logging.getLogger(__name__)
-
-TASK = "django.tasks"
-"""The key of ``meta`` under which a job keeps what makes it a task of Django's framework."""
 
 Ask = Callable[[str], object]
 """Calls the back-off of a task, by its path; gives seconds, or None to give the task up."""
@@ -80,7 +78,8 @@ def timeout(meta: str) -> float | None:
     return conf.current().timeout
 
 
-def options(meta: str) -> dict[str, object]:
+@lru_cache(maxsize=16)  # an attempt asks for several of them
+def options(meta: str) -> Mapping[str, object]:
     """What stands in ``meta``; nothing where that is no JSON, or no dict."""
     if meta == "{}":  # as most are
         return {}

@@ -61,8 +61,9 @@ class AsyncBackend(BaseTaskBackend):
 
         self.validate_task(task)
         job, result = self._prepared(task, args, kwargs)
-        job.save(using=self.using)
-        wake.on_commit(self.using, job.pk)
+        using = self.using
+        job.save(using=using)
+        wake.on_commit(using, job.pk)
         self._tell(result)
         return result
 

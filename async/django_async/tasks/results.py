@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from django.utils import timezone
 
-from django_async import api, clock, current, policy, roster, utils
+from django_async import api, clock, current, payload, policy, roster, utils
 from django_async.errors import AsyncError, Cancelled, NoticesUnavailable, UnknownFunction
 from django_async.models import Error, Job
 from django_async.noticeboard import noticeboard
@@ -93,7 +93,7 @@ def _meta(result: AnyResult, policy_of_backend: Mapping[str, Any]) -> dict[str, 
         what["run_after"] = _text(task.run_after)
     if own:
         what["policy"] = own
-    return {**policy_of_backend, **own, policy.TASK: what}
+    return {**policy_of_backend, **own, payload.TASK: what}
 
 
 def find(result_id: object, using: str) -> Job | None:
