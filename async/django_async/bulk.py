@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
-from django.db.models import Field
+from django.db.models import CharField, Field, TextField
 
 from django_async.models import Job
 
@@ -22,7 +24,16 @@ LARGEST_PACKET = 64_000_000
 OVERHEAD = 1_000
 """Bytes of a MySQL statement that are not values."""
 
-Rows = Sequence[list[Any]]
+Rows = Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the new rows, with its values as the driver takes them."""
+
+    field: Field[Any, Any]
+    values: list[Any]
+    is_constant: bool
 
 
 def insert(jobs: Sequence[Job], using: str) -> None:
@@ -30,35 +41,73 @@ def insert(jobs: Sequence[Job], using: str) -> None:
     if not jobs:
         return
     connection = connections[using]
-    rows = [_values(job, connection) for job in jobs]
+    columns = [column for field in _fields() if (column := _column(field, jobs, connection))]
     with transaction.atomic(using=using), connection.cursor() as cursor:
-        ids = _INSERT[connection.vendor](cursor, rows)
+        ids = _INSERT[connection.vendor](cursor, columns)
     for job, job_id in zip(jobs, ids, strict=True):
         job.pk = job_id
         job._state.adding = False
         job._state.db = using
 
 
-def _postgresql(cursor: CursorWrapper, rows: Rows) -> list[int]:
-    """Ids from the sequence first, then one array a column: the statement's length is constant."""
+def _column(
+    field: Field[Any, Any], jobs: Sequence[Job], connection: BaseDatabaseWrapper
+) -> _Column | None:
+    """The jobs' values of a field; None if all of them are null, as what is left out is. Most
+    columns have one value in all rows, which need not be made ready more than once."""
+    values = _values(field, jobs)
+    first = values[0]
+    if values.count(first) == len(values):
+        if first is None:
+            return None
+        ready = field.get_db_prep_save(first, connection)
+        return _Column(field, [ready] * len(values), is_constant=True)
+    if not isinstance(field, CharField | TextField):  # whose values are texts, and taken as such
+        values = [field.get_db_prep_save(value, connection) for value in values]
+    return _Column(field, values, is_constant=False)
+
+
+def _values(field: Field[Any, Any], jobs: Sequence[Job]) -> list[Any]:
+    """All are added at the same moment."""
+    if getattr(field, "auto_now_add", False):
+        moment = field.pre_save(jobs[0], add=True)
+        for job in jobs:
+            setattr(job, field.attname, moment)
+    return list(map(attrgetter(field.attname), jobs))
+
+
+def _postgresql(cursor: CursorWrapper, columns: Sequence[_Column]) -> list[int]:
+    """Ids from the sequence first, then an array for each column whose values differ: the
+    statement's length is constant."""
     cursor.execute(
         "SELECT nextval(pg_get_serial_sequence('async_job', 'id')) FROM generate_series(1, %s)",
-        [len(rows)],
+        [len(columns[0].values)],
     )
     ids = [row[0] for row in cursor.fetchall()]
-    arrays = ", ".join(f"%s::{field.db_type(cursor.db)}[]" for field in _fields())
+    arrays = [column for column in columns if not column.is_constant]
+    constants = [column for column in columns if column.is_constant]
+    unnested = ", ".join(f"%s::{column.field.db_type(cursor.db)}[]" for column in arrays)
+    fixed = "".join(f", %s::{column.field.db_type(cursor.db)}" for column in constants)
     cursor.execute(
-        f"INSERT INTO async_job (id, {_columns()}) SELECT * FROM UNNEST(%s::bigint[], {arrays})",
-        [ids, *(list(column) for column in zip(*rows, strict=True))],
+        f"INSERT INTO async_job (id, {_names([*arrays, *constants])})"
+        f" SELECT given.*{fixed} FROM UNNEST({', '.join(filter(None, ['%s::bigint[]', unnested]))})"
+        " AS given",
+        [
+            *(column.values[0] for column in constants),
+            ids,
+            *(column.values for column in arrays),
+        ],
     )
     return ids
 
 
-def _sqlite(cursor: CursorWrapper, rows: Rows) -> list[int]:
+def _sqlite(cursor: CursorWrapper, columns: Sequence[_Column]) -> list[int]:
     """One JSON text; the one writer gets consecutive ids."""
+    rows = _rows(columns)
     values = ", ".join(f"json_extract(value, '$[{index}]')" for index in range(len(rows[0])))
     cursor.execute(
-        f"INSERT INTO async_job ({_columns()}) SELECT {values} FROM json_each(%s) ORDER BY key",
+        f"INSERT INTO async_job ({_names(columns)})"
+        f" SELECT {values} FROM json_each(%s) ORDER BY key",
         [json.dumps(rows)],
     )
     cursor.execute("SELECT last_insert_rowid()")
@@ -66,18 +115,19 @@ def _sqlite(cursor: CursorWrapper, rows: Rows) -> list[int]:
     return list(range(last - len(rows) + 1, last + 1))
 
 
-def _mysql(cursor: CursorWrapper, rows: Rows) -> list[int]:
+def _mysql(cursor: CursorWrapper, columns: Sequence[_Column]) -> list[int]:
     """Rows of values, in as few statements as the packets' size allows."""
     cursor.execute("SELECT @@max_allowed_packet")
     [packet] = cursor.fetchone()
     # Half of it, for quotes and backslashes are doubled on the way.
     largest = (min(packet, LARGEST_PACKET) - OVERHEAD) // 2
-    return [job_id for part in _parts(rows, largest) for job_id in _mysql_part(cursor, part)]
+    parts = _parts(_rows(columns), largest)
+    return [job_id for part in parts for job_id in _mysql_part(cursor, _names(columns), part)]
 
 
-def _mysql_part(cursor: CursorWrapper, rows: Rows) -> list[int]:
+def _mysql_part(cursor: CursorWrapper, names: str, rows: Rows) -> list[int]:
     row = f"({', '.join(['%s'] * len(rows[0]))})"
-    sql = f"INSERT INTO async_job ({_columns()}) VALUES {', '.join([row] * len(rows))}"
+    sql = f"INSERT INTO async_job ({names}) VALUES {', '.join([row] * len(rows))}"
     params = [value for row in rows for value in row]
     if cursor.db.features.can_return_rows_from_bulk_insert:  # MariaDB
         cursor.execute(f"{sql} RETURNING id", params)
@@ -90,7 +140,7 @@ def _mysql_part(cursor: CursorWrapper, rows: Rows) -> list[int]:
 
 
 def _parts(rows: Rows, largest: int) -> Iterator[Rows]:
-    part: list[list[Any]] = []
+    part: list[Sequence[Any]] = []
     size = 0
     for row in rows:
         length = sum(len(str(value).encode()) + len(", ''") for value in row)
@@ -106,14 +156,12 @@ def _fields() -> list[Field[Any, Any]]:
     return [field for field in Job._meta.concrete_fields if not field.primary_key]
 
 
-def _columns() -> str:
-    return ", ".join(field.attname for field in _fields())
+def _names(columns: Sequence[_Column]) -> str:
+    return ", ".join(column.field.attname for column in columns)
 
 
-def _values(job: Job, connection: BaseDatabaseWrapper) -> list[Any]:
-    return [
-        field.get_db_prep_save(field.pre_save(job, add=True), connection) for field in _fields()
-    ]
+def _rows(columns: Sequence[_Column]) -> Rows:
+    return list(zip(*(column.values for column in columns), strict=True))
 
 
 _INSERT = {"postgresql": _postgresql, "sqlite": _sqlite, "mysql": _mysql}

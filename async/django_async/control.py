@@ -69,7 +69,6 @@ class Control:
     _shown_in: object = None
     """The session of the noticeboard in which that was written; None if it has to be anew."""
     _has_shown: bool = False
-    _interrupted: set[tuple[int, int]] = field(default_factory=set)
     _seem_dead: set[str] = field(default_factory=set)
     _next_look: float = 0.0
     _complained: bool = False
@@ -79,7 +78,8 @@ class Control:
 
     def beat(self, runs: Sequence[Run]) -> set[int]:
         """Show these runs and no others, tidy up after the dead, and cancel what was asked for and
-        nobody runs; which of the runs are to be interrupted. Each attempt is named only once.
+        nobody runs; which of the jobs are to be interrupted: those that were, as well, for a task
+        may end before it could be (SQLite's writer was somebody else), and be handed out again.
 
         Where the noticeboard cannot be used, that is logged once, and nothing happens.
         """
@@ -177,25 +177,20 @@ class Control:
         connection = connections[self.using]
         known = list(Parent.objects.using(self.using).filter(token__in=tokens))
         struck_out = tokens - {one.token for one in known}
-        dead = {
-            one.token for one in known if not liveness.is_alive(one.token, one.process, connection)
-        }
+        processes = {one.token: one.process for one in known}
+        dead = processes.keys() - liveness.living(processes, connection)
         return (struck_out | dead, set()) if liveness.is_exact(connection) else (struck_out, dead)
 
     def _heed(self, runs: Sequence[Run]) -> set[int]:
-        """Which runs are to be interrupted; what nobody runs is cancelled here."""
-        held = {run.job_id: run.attempt for run in runs}
-        self._interrupted &= set(held.items())
+        """Which jobs are to be interrupted; what nobody runs is cancelled here."""
+        held = {run.job_id for run in runs}
         requests = self.board.requests()
         if not requests:
             return set()
         valid = self._valid(requests)
         self.board.drop([one for one in requests if one not in valid])
-        asked_for = {one.job_id for one in valid}
         self._cancel_free([one for one in valid if one.job_id not in held])
-        new = {(job, held[job]) for job in asked_for & held.keys()} - self._interrupted
-        self._interrupted |= new
-        return {job for job, _ in new}
+        return held & {one.job_id for one in valid}
 
     def _valid(self, requests: Sequence[Cancellation]) -> list[Cancellation]:
         """The requests for jobs that have not ended."""

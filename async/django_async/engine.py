@@ -177,9 +177,10 @@ class Engine:
 
     @property
     def _limit_reached(self) -> bool:
+        if self.options.limit is None:
+            return False
         attempted = self.summary.executed + self.summary.failed + self.summary.cancelled
-        open_ends = sum(lane.open_ends for lane in self.lanes)
-        return self.options.limit is not None and attempted + open_ends >= self.options.limit
+        return attempted + sum(lane.open_ends for lane in self.lanes) >= self.options.limit
 
     def _submit(self, lane: Lane, hint: Hint) -> bool:
         timeout = policy.timeout(hint.meta)
@@ -199,13 +200,13 @@ class Engine:
     def _tell_busy(self, busy: int) -> None:
         self.metrics.set_busy(busy, self.lanes[0].parent.workers)
 
-    def _pause(self) -> float | None:
+    def _pause(self) -> float:
         """How long there is nothing to do but to wait for the workers."""
         takes = self._may_hand_out()
         pauses = [lane.pause(takes=takes) for lane in self.lanes]
         pauses += [max(0.0, due - self.clock()) for due in self._due.values()]
-        pauses.append(self._grace_left())
-        return min((pause for pause in pauses if pause is not None), default=None)
+        grace = self._grace_left()
+        return min(pauses if grace is None else [*pauses, grace])
 
     def _listening(self) -> Iterable[int]:
         """What else ends the wait: word of a new job, if a worker can take it."""

@@ -76,6 +76,11 @@ class Selection:
     paused: frozenset[str] = frozenset()
     """The queues that are left out for now; an empty name is every queue."""
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether every job is selected."""
+        return not (self.prefix or self.queues or self.paused) and self.outof == 1
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 SUSPECTED = "suspected"
 """What Job.stamp says of a job that may have taken everybody with it."""
 
 
+class Compact:
+    """Pickles a frozen dataclass with slots in a third of the time that dataclasses' own way takes:
+    each job is a hint on its way out and an outcome on its way back."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = [getattr(self, name) for name in self.__dataclass_fields__]
+        return _rebuild, (type(self), values)
+
+
+def _rebuild(kind: type[Compact], values: list[Any]) -> Compact:
+    rebuilt = object.__new__(kind)
+    for name, value in zip(kind.__dataclass_fields__, values, strict=True):
+        object.__setattr__(rebuilt, name, value)
+    return rebuilt
+
+
 @dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(Compact):
     """A due job as a plain read saw it."""
 
     id: int

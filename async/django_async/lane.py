@@ -24,10 +24,12 @@ from forkpool import Pool, Running
 
 BEAT, IDLE_BEAT = 0.25, 1.0
 """Seconds between two moments at which others see what runs here, and requests to cancel are
-heeded: while jobs run, and while none does."""
+heeded: while jobs run, and while none does. An idle parent wakes for it as well, however seldom it
+looks for jobs: what a dead one ran is for the living to see to, and a queue may be resumed."""
 
-PAUSES_AGE = 0.04
-"""Seconds for which a look at the paused queues holds."""
+PAUSES_AGE, PAUSES_TOLD_AGE = 0.04, 1.0
+"""Seconds for which a look at the paused queues holds. The second is that of a service which hears
+when somebody pauses or resumes one."""
 
 LOOK_AROUND, LOOK_OUT = 0.25, 1.0
 """Seconds between two looks at the other parents: what one that has died had in hand is then free
@@ -133,21 +135,21 @@ class Lane:
         """Attempts whose end is not known yet."""
         return len(self.held) + len(self.inquest)
 
-    def pause(self, *, takes: bool) -> float | None:
+    def pause(self, *, takes: bool) -> float:
         """Seconds for which nothing is to be done here but to wait for what runs; whether a worker
         could take a job is for the engine to say."""
         if self.access.outage.is_on:
             return self.access.outage.pause
         if self.inquest:
             return AGAIN
-        until_beat = max(0.0, self._next_beat - self.clock()) if self.held else None
+        until_beat = max(0.0, self._next_beat - self.clock())
         if not (takes and self.may_hand_out):
             return until_beat
         if self.ear and self.ear.has_heard:  # in the answer to a statement since
             return 0.0
         if self.walk.pause is None:
             return until_beat if self.held else 0.0
-        return min(self.walk.pause, until_beat) if until_beat is not None else self.walk.pause
+        return min(self.walk.pause, until_beat)
 
     def _register(self) -> None:
         self.parent.register()
@@ -175,7 +177,9 @@ class Lane:
     def _heed_pauses(self) -> None:
         if self.clock() >= self._next_look_at_pauses:
             self.walk.heed_pauses(self.control.paused())
-            self._next_look_at_pauses = self.clock() + PAUSES_AGE
+            is_told = self.ear is not None and self.ear.fileno() is not None
+            age = PAUSES_TOLD_AGE if is_told else PAUSES_AGE
+            self._next_look_at_pauses = self.clock() + age
 
     def _next(self) -> Hint | None:
         self._heed_pauses()
@@ -220,6 +224,9 @@ class Lane:
             ear.listen()
             self.walk.look_now()  # for what was notified meanwhile
         self.walk.hear(ear.hear())
+        if ear.has_new_pauses():
+            self._next_look_at_pauses = 0.0
+            self._heed_pauses()
 
 
 def _as_shown(hint: Hint, run: Running) -> Run:

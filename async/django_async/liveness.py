@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -39,24 +39,11 @@ def drop_lock(token: str, connection: BaseDatabaseWrapper) -> None:
         _execute(connection, "SELECT RELEASE_LOCK(%s)", [_name(token)])
 
 
-def is_alive(token: str, process: str, connection: BaseDatabaseWrapper) -> bool:
-    """Whether the parent with this token lives."""
-    if connection.vendor == "postgresql":
-        sql = (
-            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = CURRENT_DATABASE())"
-        )
-        return _execute(connection, sql, [_SPACE, _key(token)]) is not None
-    if connection.vendor == "mysql":
-        return bool(_execute(connection, "SELECT IS_USED_LOCK(%s)", [_name(token)]) != (None,))
-    return process == describe_process(int(process.split()[0]))
-
-
-def living(parents: Sequence[tuple[str, str]], connection: BaseDatabaseWrapper) -> set[str]:
-    """Those of the parents (token and process) that live, in one statement for all."""
+def living(processes: Mapping[str, str], connection: BaseDatabaseWrapper) -> set[str]:
+    """Which of the parents live, of which the tokens and processes are given: in one statement."""
     if connection.vendor == "sqlite":
-        return {token for token, process in parents if is_alive(token, process, connection)}
-    if not parents:
+        return {token for token, process in processes.items() if _runs(process)}
+    if not processes:
         return set()
     if connection.vendor == "postgresql":
         sql = (
@@ -64,10 +51,10 @@ def living(parents: Sequence[tuple[str, str]], connection: BaseDatabaseWrapper) 
             " AND database = (SELECT oid FROM pg_database WHERE datname = CURRENT_DATABASE())"
         )
         keys = _execute(connection, sql, [_SPACE])[0] or ()
-        return {token for token, _ in parents if _key(token) in keys}
-    marks = ", ".join(["IS_USED_LOCK(%s)"] * len(parents))
-    holders = _execute(connection, f"SELECT {marks}", [_name(token) for token, _ in parents])
-    return {token for (token, _), holder in zip(parents, holders, strict=True) if holder}
+        return {token for token in processes if _key(token) in keys}
+    marks = ", ".join(["IS_USED_LOCK(%s)"] * len(processes))
+    holders = _execute(connection, f"SELECT {marks}", [_name(token) for token in processes])
+    return {token for token, holder in zip(processes, holders, strict=True) if holder}
 
 
 def is_exact(connection: BaseDatabaseWrapper) -> bool:
@@ -98,6 +85,10 @@ def host() -> str:
 def worker(pid: int | None = None) -> str:
     """A process of this host (or this one), for people: who made an attempt."""
     return f"{host()[:50]}:{pid or os.getpid()}"
+
+
+def _runs(process: str) -> bool:
+    return process == describe_process(int(process.split()[0]))
 
 
 def _key(token: str) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from django_async.errors import Cancelled as CancelledError
-from django_async.hints import Hint
+from django_async.hints import Compact, Hint
 from forkpool import TaskInterrupted, TimeLimitExceeded, WorkerDied, explain_memory_error
 
 LONGEST_TEXT = 100_000
@@ -103,7 +103,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempted:
+class Attempted(Compact):
     """An attempt that was made. Those who watch the queue want to know of what and how long."""
 
     hint: Hint

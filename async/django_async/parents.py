@@ -82,14 +82,9 @@ class Registration:
         """Stamp what other parents had in hand when they died, and strike these out; learn which
         place this one has among those that live. Whether there were dead ones."""
         parents = list(Parent.objects.using(self.using).order_by("pk"))
-        living = liveness.living(
-            [(one.token, one.process) for one in parents], connections[self.using]
-        )
-        dead = [
-            one
-            for one in parents
-            if one.token not in {self.token, *living} and has_died(one, self.using)
-        ]
+        others = [one for one in parents if one.token != self.token]
+        alive = living(others, self.using)
+        dead = [one for one in others if one.token not in alive]
         for parent in dead:
             _bequeath(parent, self.using)
         tokens = [one.token for one in parents if one not in dead]
@@ -118,18 +113,19 @@ class Registration:
 def is_gone(token: str, using: str) -> bool:
     """Whether the parent with this token is dead, or was struck out."""
     parent = Parent.objects.using(using).filter(token=token).first()
-    return parent is None or has_died(parent, using)
+    return parent is None or not living([parent], using)
 
 
-def has_died(parent: Parent, using: str) -> bool:
-    """Whether the parent is dead, at two looks: between two connections it only seems so."""
+def living(parents: Iterable[Parent], using: str) -> set[str]:
+    """The tokens of those that live, at two looks: between two connections one only seems dead."""
     connection = connections[using]
-    if liveness.is_alive(parent.token, parent.process, connection):
-        return False
-    if liveness.is_exact(connection):
-        return True
-    time.sleep(LOOK_AGAIN)
-    return not liveness.is_alive(parent.token, parent.process, connection)
+    processes = {one.token: one.process for one in parents}
+    alive = liveness.living(processes, connection)
+    doubtful = {token: processes[token] for token in processes.keys() - alive}
+    if doubtful and not liveness.is_exact(connection):
+        time.sleep(LOOK_AGAIN)
+        alive |= liveness.living(doubtful, connection)
+    return alive
 
 
 def _entry(hint: Hint) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from math import inf
 
 from django_async.fetch import Fetch, Outlook
 from django_async.hints import Hint
-from django_async.wake import ECHO
+from django_async.wake import ECHO, News
 from django_async.walk import PATIENCE, Walk
 
 REFRESH = 0.02
@@ -76,15 +76,21 @@ class Patrol(Walk):
         self._losses.pop(hint.id, None)
         self._look_soon()  # it may have scheduled others
 
-    def hear(self, ids: Iterable[int | None]) -> None:
-        """Somebody says that there are new jobs: these, or (None) some. Those that are this
-        parent's to take first are read at once, by their ids. A look follows in any case: for what
-        was not told of, and for jobs whose time is still to come."""
-        for job_id in ids:
+    def hear(self, news: Iterable[News]) -> None:
+        """Somebody says that there are new jobs. Those that are this parent's to take first are
+        taken as they were told, or read by their ids. A look follows in any case: for what was not
+        told of, and for jobs whose time is still to come."""
+        for job in news:
             self._echo = self._clock() + ECHO
-            if job_id is None:
+            if job is None:
                 self._look_soon()
-            elif self.share.owns(job_id) and job_id not in self._held:
+                continue
+            job_id = job.id if isinstance(job, Hint) else job
+            if not self.share.owns(job_id) or job_id in self._held:
+                continue
+            if isinstance(job, Hint) and self._fetch.selection.is_everything:
+                self.put_back(job)
+            else:
                 self._again[job_id] = self._clock()
 
     def look_now(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from django_async import clock
+from django_async import clock, wake
 from django_async.models import Pause
 from django_async.turn import take_turn
 
@@ -15,6 +15,7 @@ def pause(queue: str, using: str) -> None:
         take_turn(using)
         if queue not in paused(using):
             Pause.objects.using(using).create(queue=queue, since=clock.now(using))
+            wake.tell_of_pauses(using)
 
 
 def resume(queue: str, using: str) -> bool:
@@ -23,6 +24,7 @@ def resume(queue: str, using: str) -> bool:
         take_turn(using)
         # Compared here: to MariaDB and MySQL, names that differ in case or accents are the same.
         pauses = [one.pk for one in Pause.objects.using(using).all() if one.queue == queue]
+        wake.tell_of_pauses(using)
         return bool(Pause.objects.using(using).filter(pk__in=pauses).delete()[0])
 
 

@@ -21,6 +21,8 @@ LONGEST_LABEL = 200
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+
 UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
 """What reading a row's JSON raises where it is none, or is not a list and a dict."""
 
@@ -58,7 +60,7 @@ def dump_meta(meta: Any, name: str | None = None) -> str:
 
 def dump_result(result: Any) -> str:
     """A job's result as JSON. Raises TypeError or ValueError if it has none."""
-    return json.dumps(result, allow_nan=False)
+    return _encode(result)
 
 
 def signature(name: str, args: str, kwargs: str) -> str:
@@ -95,7 +97,7 @@ def printable(text: str) -> str:
 
 
 def _dump_mapping(value: Any, where: str) -> str:
-    if value is None:
+    if value is None or (isinstance(value, dict) and not value):
         return "{}"
     if not isinstance(value, Mapping):
         raise TypeError(f"{where} must be a dict, not {type(value).__name__}: {value!r:.80}")
@@ -105,7 +107,7 @@ def _dump_mapping(value: Any, where: str) -> str:
 def _dump(value: Any, where: str) -> str:
     try:
         _check(value, where)
-        return json.dumps(value, allow_nan=False)
+        return _encode(value)
     except RecursionError as error:
         raise ValueError(f"{where} is nested too deeply, or contains itself.") from error
 

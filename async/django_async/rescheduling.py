@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from django_async import clock
+from django_async import clock, wake
 from django_async.errors import JobEnded, JobNotRunnable
 from django_async.groups import Group
 from django_async.locks import lock_all
@@ -54,19 +54,22 @@ def retry_failed(jobs: QuerySet[Job]) -> int:
 
 
 def _move(job: Job, moment: Any, using: str) -> None:
-    """Set the time, and end what had ended the job. That it was asked to be cancelled before, holds
-    no more."""
     with transaction.atomic(using=using):
         take_turn(using)
         if not any(lock_all([job.pk or 0], using, wait=False, where=MAY_CHANGE)):
             raise _refusal(job, using)
         _check_group(job, using)
         _give_time([job.pk], moment, using)
-        _take_requests_back(job.pk, using)
     job.refresh_from_db(using=using)
 
 
 def _give_time(ids: list[int], moment: Any, using: str) -> int:
+    """Set the time, and end what had ended the jobs; how many there are. That they were asked to be
+    cancelled before, holds no more."""
+    if not ids:
+        return 0
+    _take_requests_back(ids, using)
+    wake.on_commit(using, ids[0] if len(ids) == 1 else None)
     jobs = Job.objects.using(using).filter(pk__in=ids)
     return jobs.update(scheduled=moment, started=None, cancelled=None, discarded=None)
 
@@ -94,9 +97,9 @@ def _may_reopen(group: Group, using: str) -> bool:
     return True
 
 
-def _take_requests_back(job_id: int, using: str) -> None:
+def _take_requests_back(ids: list[int], using: str) -> None:
     with closing(noticeboard(using)) as board:
-        board.drop([one for one in board.requests() if one.job_id == job_id])
+        board.drop([one for one in board.requests() if one.job_id in ids])
 
 
 def _refusal(job: Job, using: str) -> JobNotRunnable:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 
-from django.db import connections
-
-from django_async import liveness
 from django_async.models import Job, JobQuerySet, Parent, Running
 from django_async.noticeboard import noticeboard
-from django_async.parents import LOOK_AGAIN
+from django_async.parents import living
 from django_async.pending import BY_KEY
 
 
@@ -29,8 +25,8 @@ class Entry:
 def parents(using: str) -> list[tuple[Parent, bool]]:
     """The parents, the oldest first, and whether each lives."""
     known = list(Parent.objects.using(using).order_by("pk"))
-    living = _living(known, using)
-    return [(parent, parent.token in living) for parent in known]
+    alive = living(known, using)
+    return [(parent, parent.token in alive) for parent in known]
 
 
 def entries(using: str) -> list[Entry]:
@@ -57,18 +53,3 @@ def running(jobs: JobQuerySet) -> JobQuerySet:
 
 def _pending(ids: Iterable[int], using: str) -> set[int]:
     return set(Job.objects.using(using).filter(BY_KEY, pk__in=ids).values_list("pk", flat=True))
-
-
-def _living(known: list[Parent], using: str) -> set[str]:
-    """The tokens of those that live, at two looks: a parent that forks seems dead for a moment."""
-    connection = connections[using]
-
-    def look(some: Iterable[Parent]) -> set[str]:
-        return {one.token for one in some if liveness.is_alive(one.token, one.process, connection)}
-
-    living = look(known)
-    doubtful = [one for one in known if one.token not in living]
-    if doubtful and not liveness.is_exact(connection):
-        time.sleep(LOOK_AGAIN)
-        living |= look(doubtful)
-    return living

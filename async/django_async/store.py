@@ -53,6 +53,8 @@ def claim(hint: Hint, using: str) -> Claimed | None:
     if hint.group is not None:
         params = [*params, hint.group]
     claimed = lock(hint, connection, where, params, idle=longest_idle(hint, connection))
+    if claimed and claimed.meta != hint.meta:  # which says how the job is to be run
+        return None
     if claimed and hint.group is not None and _has_to_wait(hint, connection):
         return None
     return claimed

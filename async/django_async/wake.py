@@ -14,16 +14,27 @@ On other databases a service looks from time to time (patrol.py).
 
 from __future__ import annotations
 
+import json
 import select
 import time
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import conf
+from django_async.hints import Hint
+from django_async.trouble import is_psycopg3
 
 CHANNEL = "django_async"
+
+PAUSES = "pauses"
+"""What is said when queues are paused or resumed."""
+
+LONGEST_META = 1000
+"""Characters. PostgreSQL takes less than 8,000 bytes in one notification."""
+
+News = Hint | int | None
+"""A new job; its id; or some."""
 
 QUIET, ECHO = 0.005, 0.01
 """Seconds. What is committed within the first is found within the second, which begins later."""
@@ -39,9 +50,9 @@ more for each so many of the application's own, nothing is lost."""
 class _Wake:
     """A commit hook that wakes the services: for one job it says which."""
 
-    def __init__(self, using: str, job_id: int | None, savepoints: set[str]) -> None:
+    def __init__(self, using: str, news: News, savepoints: set[str]) -> None:
         self.using = using
-        self.job_id = job_id
+        self.news = news
         self.savepoints = savepoints
         # Before Django 6.1 a hook that fails without one fails the caller: it is in the log's text.
         self.__qualname__ = type(self).__qualname__
@@ -51,22 +62,32 @@ class _Wake:
         if now < _quiet_until.get(self.using, 0.0):
             return
         _quiet_until[self.using] = now + QUIET
-        payload = "" if self.job_id is None else str(self.job_id)
-        with connections[self.using].cursor() as cursor:
-            cursor.execute("SELECT PG_NOTIFY(%s, %s)", [CHANNEL, payload])
+        _notify(self.using, _payload(self.news))
 
 
-def on_commit(using: str, job_id: int | None = None) -> None:
-    """Wake the services when the transaction has committed: once, however many jobs it makes."""
+def on_commit(using: str, news: News = None) -> None:
+    """Wake the services when the transaction has committed: once, however many jobs it makes; of
+    the only one, tell what is known of it."""
     connection = connections[using]
     if connection.vendor != "postgresql" or not conf.current().notify:
         return
     savepoints = set(connection.savepoint_ids)
     for _, hook, *_ in connection.run_on_commit[-_LOOK_BACK:]:
         if isinstance(hook, _Wake) and hook.savepoints <= savepoints:  # it outlives this savepoint
-            hook.job_id = None
+            hook.news = None
             return
-    transaction.on_commit(_Wake(using, job_id, savepoints), using=using, robust=True)
+    transaction.on_commit(_Wake(using, news, savepoints), using=using, robust=True)
+
+
+def tell_of_pauses(using: str) -> None:
+    """Have the services look which queues are paused, when this transaction has committed."""
+    if connections[using].vendor == "postgresql":
+        _notify(using, PAUSES)
+
+
+def _notify(using: str, payload: str) -> None:
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT PG_NOTIFY(%s, %s)", [CHANNEL, payload])
 
 
 class Ear:
@@ -75,7 +96,8 @@ class Ear:
     def __init__(self, using: str) -> None:
         self._connection = connections[using]
         self._session: Any = None
-        self._heard: list[int | None] = []
+        self._heard: list[News] = []
+        self._has_new_pauses = False
 
     @property
     def is_deaf(self) -> bool:
@@ -88,6 +110,7 @@ class Ear:
             cursor.execute(f"LISTEN {CHANNEL}")
         self._session = self._connection.connection
         self._session.add_notify_handler(self._note)
+        self._has_new_pauses = True
 
     def fileno(self) -> int | None:
         """The descriptor that is readable when there is something to hear (or the session ends)."""
@@ -97,8 +120,8 @@ class Ear:
 
     @property
     def has_heard(self) -> bool:
-        """Whether something was heard that hear() has not told yet."""
-        return bool(self._heard)
+        """Whether something was heard that was not told yet."""
+        return bool(self._heard) or self._has_new_pauses
 
     @property
     def has_news(self) -> bool:
@@ -111,30 +134,51 @@ class Ear:
         poll.register(descriptor, select.POLLIN)
         return bool(poll.poll(0))
 
-    def hear(self) -> list[int | None]:
-        """What was notified: the ids of new jobs, or None for some."""
+    def hear(self) -> list[News]:
+        """What was notified of new jobs."""
         if self.fileno() is not None:
             with self._connection.wrap_database_errors:
                 self._session.pgconn.consume_input()
             while notification := self._session.pgconn.notifies():
-                self._heard.append(_job_id(notification.extra.decode()))
+                self._take_in(notification.extra.decode())
         heard, self._heard = self._heard, []
         return heard
 
+    def has_new_pauses(self) -> bool:
+        """Whether queues were paused or resumed since this was last asked, as far as was heard."""
+        new, self._has_new_pauses = self._has_new_pauses, False
+        return new
+
     @property
     def _can_hear(self) -> bool:
-        return _is_psycopg3(self._connection) and conf.current().notify
+        return is_psycopg3(self._connection) and conf.current().notify
 
     def _note(self, notification: Any) -> None:
         """Between two looks, in the answer to some statement."""
-        self._heard.append(_job_id(notification.payload))
+        self._take_in(notification.payload)
+
+    def _take_in(self, payload: str) -> None:
+        if payload == PAUSES:
+            self._has_new_pauses = True
+        else:
+            self._heard.append(_news(payload))
 
 
-def _job_id(payload: str) -> int | None:
-    return int(payload) if payload.isdecimal() else None
+def _payload(news: News) -> str:
+    if not isinstance(news, Hint):
+        return "" if news is None else str(news)
+    waits = news.scheduled is not None or news.group is not None
+    if waits or len(news.meta) > LONGEST_META:
+        return str(news.id)
+    return json.dumps([news.id, news.priority, news.meta])
 
 
-def _is_psycopg3(connection: BaseDatabaseWrapper) -> bool:
-    """psycopg2 can listen as well; its users have the looks."""
-    module = getattr(connection, "Database", None)
-    return connection.vendor == "postgresql" and getattr(module, "__name__", "") == "psycopg"
+def _news(payload: str) -> News:
+    """Whatever it says, the claim decides: anybody who may connect to the database may notify."""
+    if payload.isdecimal():
+        return int(payload)
+    try:
+        job_id, priority, meta = json.loads(payload)
+        return Hint(int(job_id), 0, int(priority), None, None, str(meta))
+    except (ValueError, TypeError):
+        return None

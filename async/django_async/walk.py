@@ -10,6 +10,7 @@ from typing import Any
 
 from django_async.fetch import Fetch
 from django_async.hints import Hint, Share
+from django_async.wake import News
 
 PATIENCE = 0.1
 """Seconds before a job that could not be claimed is offered again."""
@@ -86,8 +87,8 @@ class Walk:
         if hint.group is not None:
             self._groups.add(hint.group)
 
-    def hear(self, ids: Iterable[int | None]) -> None:
-        """There are new jobs: these, or (None) some. They are not this pass's."""
+    def hear(self, news: Iterable[News]) -> None:
+        """There are new jobs. They are not this pass's."""
 
     def look_now(self) -> None:
         """What could not be claimed may be free by now: a pass comes to it anyway."""

@@ -239,11 +239,12 @@ def test_a_match_was_executed_before_or_never_runs(workers: int) -> None:
     kept = run_pass(workers=workers)
     ends = [Job.objects.get(pk=job.pk).state for job in matches]
     canceller.refresh_from_db()
-    assert kept.summary.failed == 0
-    assert set(ends) == {"executed", "cancelled"}
-    assert ends.count("cancelled") == int(canceller.result)
-    assert ends.count("executed") == Note.objects.count()
-    assert ends[:5] == ["executed"] * 5
+    story = f"{kept.summary}; handed out: {kept.ids}; {canceller.pk} cancels; {ends}"
+    assert kept.summary.failed == 0, f"{story}; {list(Error.objects.values_list())}"
+    assert set(ends) == {"executed", "cancelled"}, story
+    assert ends.count("cancelled") == int(canceller.result), story
+    assert ends.count("executed") == Note.objects.count(), story
+    assert ends[:5] == ["executed"] * 5, story
 
 
 @in_transactions

@@ -24,31 +24,17 @@ from suite import abuse, jobs
 from suite.models import Note
 from suite.processes import manage
 from suite.testing import run_pass
-from suite.together import DEADLINE, alive, locked
+from suite.together import DEAD, DEADLINE, alive, left_behind, locked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Flush = Callable[..., Any]
-
-DEAD = "0" * 32
-"""The token of a parent that is gone."""
 
 
 def hint(job: Job) -> Hint:
     job.refresh_from_db()
     return Hint(
         job.pk, job.attempts, job.priority, job.scheduled, job.group_id, job.meta, job.stamp
-    )
-
-
-def left_behind(*batch: Job, workers: int = 1, token: str = DEAD) -> Parent:
-    """The row of a parent that died with these jobs in hand."""
-    return Parent.objects.create(
-        token=token,
-        host="elsewhere",
-        process="1 ended",
-        workers=workers,
-        batch=json.dumps([[job.pk, job.attempts] for job in batch]),
     )
 
 

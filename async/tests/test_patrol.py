@@ -100,66 +100,11 @@ def test_what_a_job_schedules_is_found_without_waiting_for_the_next_poll() -> No
     assert service.time.now < 1.0
 
 
-def test_an_idle_service_looks_less_and_less_often() -> None:
-    service = Service(interval=Interval(0.05, 1.0))
-    waits = service.run(until=lambda: service.time.now > 5).waits
-    assert waits[:6] == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.0], abs=0.3)
-    assert len(waits) < 30
-
-
-def test_after_a_job_it_looks_often_again() -> None:
-    service = Service(interval=Interval(0.05, 4.0))
-    job: list[Job] = []
-
-    def late() -> None:
-        if service.time.now > 20 and not job:
-            job.append(schedule(jobs.note))
-            before.extend(service.served.waits)
-
-    before: list[float] = []
-    service.each_turn = late
-    waits = service.run(until=lambda: service.served.ended and service.time.now > 30).waits
-    assert before[-1] == 4.0
-    after = waits[len(before) :]
-    assert min(after) < 0.1
-    assert max(after) > 3.0
-
-
-def test_a_job_starts_when_its_time_comes_and_not_at_the_next_poll() -> None:
-    schedule(jobs.note, run_after=timedelta(seconds=3.2), priority=-7)
-    schedule(jobs.note, run_after=timedelta(days=3), priority=9)
-    service = Service(interval=Interval(3600.0, 3600.0))
-    outlook = fetch.Fetch("default", None, fetch.Selection()).outlook()
-    assert outlook.next_due is not None
-    assert (outlook.due, 2.5 < outlook.next_due <= 3.2) == (False, True)
-    service.run(until=lambda: service.turns > 30)
-    assert max(service.served.waits) <= 3.2
-
-
 def test_nothing_is_waited_for_where_nothing_is_scheduled() -> None:
     reads = fetch.Fetch("default", None, fetch.Selection())
     assert reads.outlook() == fetch.Outlook(due=False, next_due=None)
     schedule(jobs.note)
     assert reads.outlook() == fetch.Outlook(due=True, next_due=None)
-
-
-def test_an_idle_look_takes_few_statements() -> None:
-    """However many jobs are done or lie in the future, at however many priorities."""
-    schedule_many(
-        {"function": jobs.note, "run_after": timedelta(days=1), "priority": number}
-        for number in range(30)
-    )
-    service = Service(interval=Interval(1.0, 1.0))
-    counts: list[int] = []
-    with CaptureQueriesContext(connection) as captured:
-
-        def count() -> None:
-            counts.append(len(captured))
-
-        service.each_turn = count
-        service.run(until=lambda: service.time.now > 20)
-    each = [late - early for early, late in pairwise(counts[5:])]
-    assert max(each) <= 8
 
 
 @on_commits
@@ -267,6 +212,39 @@ def test_a_job_of_which_it_hears_is_read_by_its_id() -> None:
         hint = walk.take()
     assert hint is not None
     assert (hint.id, len(captured)) == (job.pk, 1)
+
+
+def test_a_job_of_which_it_hears_all_need_not_be_read() -> None:
+    walk = Patrol(
+        fetch.Fetch("default", None, fetch.Selection()), 64, Time(), Interval(3600.0, 3600.0)
+    )
+    assert walk.take() is None
+    job = schedule(jobs.note)
+    told = Hint(job.pk, 0, 5, None, None)
+    walk.hear([told, told])
+    with CaptureQueriesContext(connection) as captured:
+        assert [walk.take(), walk.take()] == [told, None]
+    assert len(captured) == 0
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        fetch.Selection(queues=("mail",)),
+        fetch.Selection(prefix="shop."),
+        fetch.Selection(paused=frozenset({""})),
+        fetch.Selection(which=1, outof=2),
+    ],
+    ids=str,
+)
+def test_who_serves_not_all_jobs_reads_those_of_which_it_hears(selection: fetch.Selection) -> None:
+    walk = Patrol(fetch.Fetch("default", None, selection), 64, Time(), Interval(3600.0, 3600.0))
+    assert walk.take() is None
+    job = schedule(jobs.note)
+    while job.pk % 2:
+        job = schedule(jobs.note)
+    walk.hear([Hint(job.pk, 0, 5, None, None)])
+    assert walk.take() is None
 
 
 def test_who_hears_of_a_job_looks_again_for_those_that_came_right_after_it() -> None:

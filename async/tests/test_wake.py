@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,10 +12,15 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from django_async import schedule, wake
-from django_async.api import schedule_many
-from django_async.models import Job
+from django_async.api import pause_queue, resume_queue, schedule_many
+from django_async.fetch import Fetch, Selection
+from django_async.hints import Hint
+from django_async.models import Group, Job
+from django_async.outcomes import Lost
 from django_async.patrol import Interval
+from django_async.runner import run_job
 from suite import jobs
+from suite.models import Note
 from suite.service import Service
 from suite.together import elsewhere, wait_until
 
@@ -30,7 +36,7 @@ def _each_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     wake._quiet_until.clear()
 
 
-Heard = Callable[[int], list[int | None]]
+Heard = Callable[[int], list[wake.News]]
 
 
 @pytest.fixture
@@ -38,9 +44,9 @@ def heard() -> Iterator[Heard]:
     """What was heard, when so much was; all notifications before the last one are there by then."""
     ear = wake.Ear("default")
     ear.listen()
-    kept: list[int | None] = []
+    kept: list[wake.News] = []
 
-    def hear(number: int) -> list[int | None]:
+    def hear(number: int) -> list[wake.News]:
         def enough() -> bool:
             kept.extend(ear.hear())
             return len(kept) >= number
@@ -56,10 +62,76 @@ def make(**options: Any) -> int:
     return int(elsewhere(lambda: schedule(jobs.note, **options).pk))
 
 
+def told(job_id: int) -> Hint:
+    """A job as it is told of."""
+    return Hint(job_id, 0, 5, None, None)
+
+
 @on_postgresql
-def test_a_job_alone_is_notified_by_its_id(heard: Heard) -> None:
+def test_a_job_alone_is_told_of_so_that_nobody_has_to_read_it(heard: Heard) -> None:
     ids = [make() for _ in range(3)]
-    assert heard(3) == ids
+    assert heard(3) == [told(number) for number in ids]
+    assert heard(3) == Fetch("default", None, Selection()).again(ids)
+
+
+@on_postgresql
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"run_after": timedelta(0)},
+        {"group": "group"},
+        {"meta": {"text": "x" * 2000}},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_job_that_would_have_to_be_told_at_length_is_told_by_its_id(
+    heard: Heard, options: dict[str, Any]
+) -> None:
+    if "group" in options:
+        Group.objects.create(reference="group")
+    number = make(**options)
+    assert heard(1) == [number]
+
+
+@pytest.mark.parametrize(
+    ("payload", "news"),
+    [
+        ("", None),
+        ("12", 12),
+        ('[12, -3, "{}"]', Hint(12, 0, -3, None, None)),
+        ("[12, -3]", None),
+        ('{"a": 1}', None),
+        ("[[], 0, 0]", None),
+        ("nonsense", None),
+    ],
+)
+def test_whatever_somebody_notifies_is_some_news(payload: str, news: wake.News) -> None:
+    assert wake._news(payload) == news
+
+
+@on_postgresql
+def test_a_job_that_is_not_what_it_was_told_to_be_is_not_run() -> None:
+    """Anybody who may connect to the database may notify."""
+    job = schedule(jobs.note, meta={"atomic": False})
+    outcome = run_job(Hint(job.pk, 0, 5, None, None, "{}"), "default")
+    assert outcome == Lost(outcome.hint, taken=False)
+    assert not Note.objects.exists()
+
+
+@on_postgresql
+def test_pausing_and_resuming_are_told(heard: Heard) -> None:
+    ear = wake.Ear("default")
+    ear.listen()
+    assert ear.has_new_pauses()  # when it begins to listen, it knows nothing
+
+    def has_new_pauses() -> bool:
+        ear.hear()
+        return ear.has_new_pauses()
+
+    for act in (pause_queue, resume_queue):
+        assert not has_new_pauses()
+        elsewhere(lambda act=act: act("mail") and None)
+        wait_until(has_new_pauses, "word of it")
 
 
 @on_postgresql
@@ -74,7 +146,17 @@ def test_a_transaction_notifies_once_however_many_jobs_it_makes(heard: Heard) ->
     elsewhere(several)
     elsewhere(lambda: schedule_many([{"function": jobs.note}] * 5) and None)
     last = make()
-    assert heard(3) == [None, None, last]
+    assert heard(3) == [None, None, told(last)]
+
+
+@on_postgresql
+def test_jobs_that_get_another_time_are_told_of(heard: Heard) -> None:
+    job = Job.objects.get(pk=make(run_after=timedelta(days=1)))
+    elsewhere(job.retry)
+    elsewhere(job.reschedule, timedelta(hours=1))
+    Job.objects.update(attempts=1)
+    elsewhere(Job.objects.retry_failed)
+    assert heard(4) == [job.pk] * 4
 
 
 @on_postgresql
@@ -86,7 +168,7 @@ def test_what_is_rolled_back_is_not_notified(heard: Heard) -> None:
 
     elsewhere(undone)
     last = make()
-    assert heard(1) == [last]
+    assert heard(1) == [told(last)]
 
 
 @on_postgresql
@@ -101,7 +183,7 @@ def test_a_job_after_a_savepoint_that_was_rolled_back_is_notified(heard: Heard) 
             made.append(schedule(jobs.note).pk)
 
     elsewhere(partly)
-    assert heard(1) == made
+    assert heard(1) == [told(number) for number in made]
 
 
 @on_postgresql
@@ -114,7 +196,7 @@ def test_a_transaction_with_many_hooks_of_its_own_notifies_all_the_same(heard: H
 
     elsewhere(with_hooks)
     last = make()
-    wait_until(lambda: last in heard(1), "the notification after them")
+    wait_until(lambda: told(last) in heard(1), "the notification after them")
     assert 1 <= len(heard(1)) - 1 <= 5
 
 
@@ -161,7 +243,7 @@ def test_after_a_notification_a_process_is_quiet_for_a_moment(
     first, _ = make(), make()
     wake._quiet_until.clear()
     last = make()
-    assert heard(2) == [first, last]
+    assert heard(2) == [told(first), told(last)]
 
 
 @on_postgresql

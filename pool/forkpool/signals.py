@@ -19,6 +19,11 @@ def _existing(names: Iterable[str]) -> list[signal.Signals]:
 
 _USUAL = _existing(_NAMES)
 
+_set_mask: Callable[..., Any] = getattr(
+    signal.pthread_sigmask, "__wrapped__", signal.pthread_sigmask
+)
+"""The function in C: what wraps it makes an enumeration's member of each signal."""
+
 
 @contextmanager
 def blocked(signals: Iterable[int] = _USUAL) -> Iterator[None]:
@@ -27,11 +32,11 @@ def blocked(signals: Iterable[int] = _USUAL) -> Iterator[None]:
     Those that programs install handlers for, if not said otherwise: to block all costs twenty times
     as much.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    before = _set_mask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _set_mask(signal.SIG_SETMASK, before)
 
 
 class StopSignals:

@@ -240,12 +240,14 @@ if sys.argv[2] != "exit":
 """
 
 
-def start_parent(*args: str) -> "subprocess.Popen[str]":
+def start_parent(*args: str) -> "subprocess.Popen[bytes]":
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, *args], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT, *args],
+        stdout=subprocess.PIPE,
+        bufsize=0,  # communicate() does not know what a buffer has read ahead
     )
     assert parent.stdout
-    assert parent.stdout.readline() == "ready\n"
+    assert parent.stdout.readline() == b"ready\n"
     return parent
 
 
@@ -256,12 +258,12 @@ def test_no_child_survives_its_parent(platform: str, state: str) -> None:
     with start_parent(platform, state) as parent:
         parent.kill()
         # The children hold its standard output open, so that this is the end of them all.
-        assert parent.communicate(timeout=60)[0] == ""
+        assert parent.communicate(timeout=60)[0] == b""
 
 
 def test_a_forgotten_pool_does_not_keep_its_program_from_ending() -> None:
     with start_parent("linux", "exit") as parent:
-        assert parent.communicate(timeout=60)[0] == "the parent's exit handler\n"  # once
+        assert parent.communicate(timeout=60)[0] == b"the parent's exit handler\n"  # once
         assert parent.returncode == 0
 
 

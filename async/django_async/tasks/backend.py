@@ -57,13 +57,11 @@ class AsyncBackend(BaseTaskBackend):
 
         Raises InvalidTask, and TypeError or ValueError for arguments that JSON cannot hold.
         """
-        from django_async import wake
+        from django_async import api
 
         self.validate_task(task)
         job, result = self._prepared(task, args, kwargs)
-        using = self.using
-        job.save(using=using)
-        wake.on_commit(using, job.pk)
+        api.put(job, self.using)
         self._tell(result)
         return result
 

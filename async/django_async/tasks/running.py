@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.dispatch import Signal
 from django.utils import timezone
@@ -27,6 +28,7 @@ from django_async.tasks.framework import (
     TaskContext,
     TaskResultStatus,
     normalize_json,
+    task_backends,
     task_finished,
     task_started,
 )
@@ -138,17 +140,26 @@ def _tell_start(result: AnyResult, using: str) -> None:
     """What receivers write is the job's. If one of them raises, what they wrote is undone, and the
     task goes on."""
     if not _has_others(task_started):
-        task_started.send_robust(AsyncBackend, task_result=result)
+        task_started.send_robust(_sender(result), task_result=result)
         return
     try:
         with transaction.atomic(using=using):
-            answers = task_started.send_robust(AsyncBackend, task_result=result)
+            answers = task_started.send_robust(_sender(result), task_result=result)
             if any(isinstance(answer, Exception) for _, answer in answers):
                 transaction.set_rollback(True, using=using)
     except (errors.StopNow, TaskTimeout, TaskInterrupted):  # meant for the job
         raise
     except BaseException:
         logger.exception("A signal of task %s was not received by all.", result.id)
+
+
+def _sender(result: AnyResult) -> type[AsyncBackend]:
+    """The class of the task's backend, as with Django's own; settings may have changed since."""
+    with suppress(ImproperlyConfigured):
+        backend = task_backends[result.backend]
+        if isinstance(backend, AsyncBackend):
+            return type(backend)
+    return AsyncBackend
 
 
 def _has_others(signal: Signal) -> bool:
@@ -167,7 +178,7 @@ def _told(result: AnyResult | None, outcome: End, using: str) -> AnyResult:
 
 def _finish(result: AnyResult, error: BaseException | None) -> None:
     if error is None:
-        task_finished.send_robust(AsyncBackend, task_result=result)
+        task_finished.send_robust(_sender(result), task_result=result)
         return
     traceback = error.__traceback__
     with suppress(BaseException):
@@ -175,7 +186,7 @@ def _finish(result: AnyResult, error: BaseException | None) -> None:
             raise error
         except BaseException:
             error.__traceback__ = traceback
-            task_finished.send_robust(AsyncBackend, task_result=result)
+            task_finished.send_robust(_sender(result), task_result=result)
             raise
 
 

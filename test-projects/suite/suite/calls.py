@@ -15,8 +15,9 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
-from django_async import schedule
+from django_async import current_job, schedule
 from django_async.api import deschedule, schedule_many
+from forkpool import TaskInterrupted
 from suite.jobs import note as reexported
 from suite.models import Note
 from suite.together import elsewhere
@@ -165,6 +166,18 @@ def waits_at_gate(*, fails: bool = False) -> str:
     if fails:
         raise ValueError("stumbled behind the gate")
     return "through"
+
+
+def ends_as_planned(ends: list[str]) -> None:
+    """Wait at the gate, and then end as is planned for this attempt."""
+    waits_at_gate()
+    job = current_job()
+    assert job is not None
+    match ends[job.attempt - 1]:
+        case "raise":
+            raise ValueError("as planned")
+        case "interrupted":
+            raise TaskInterrupted
 
 
 def close_gate() -> None:

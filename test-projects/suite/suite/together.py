@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +12,12 @@ from typing import Any, TypeVar
 
 from django.db import connection, connections, transaction
 
-from django_async.models import Job
+from django_async.models import Job, Parent
 
 T = TypeVar("T")
+
+DEAD = "0" * 32
+"""The token of a parent that is gone."""
 
 DEADLINE = 30.0
 """Seconds after which a test gives up what it waits for."""
@@ -55,6 +59,17 @@ def alive(act: Callable[[], object]) -> Iterator[None]:
         assert ready.wait(DEADLINE)
         yield
         assert not staying.done()
+
+
+def left_behind(*batch: Job, workers: int = 1) -> Parent:
+    """The row of a parent that died with these jobs in hand."""
+    return Parent.objects.create(
+        token=DEAD,
+        host="elsewhere",
+        process="1 ended",
+        workers=workers,
+        batch=json.dumps([[job.pk, job.attempts] for job in batch]),
+    )
 
 
 @contextmanager
