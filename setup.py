@@ -13,6 +13,8 @@ MYSQL = ["mysqlclient>=2.2.1"]
 PROMETHEUS = ["prometheus-client>=0.20"]
 OPENTELEMETRY = ["opentelemetry-api>=1.25"]
 TITLES = ["setproctitle>=1.3.3"]
+# The backport of Django's task framework, which Django has from 6.0 on.
+TASKS = ["django-tasks>=0.12"]
 # What a test run needs; the versions of the linters are held, for their verdict may change.
 TEST = [
     *TITLES,
@@ -58,6 +60,7 @@ setup(
         "mysql": MYSQL,
         "prometheus": PROMETHEUS,
         "opentelemetry": OPENTELEMETRY,
+        "tasks": TASKS,
         "titles": TITLES,
         "test": TEST,
         "dev": [*TEST, *LINT, *TOOLS],

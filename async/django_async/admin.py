@@ -36,7 +36,7 @@ class ErrorInline(ReadOnly, InlineBase):
     """A job's failed attempts."""
 
     model = Error
-    fields = readonly_fields = ("executed", "exception", "traceback")
+    fields = readonly_fields = ("executed", "worker", "exception", "traceback")
     extra = 0
     can_delete = False
 
@@ -47,7 +47,7 @@ class JobAdmin(ReadOnly, JobBase):
     list_display_links = ("id", "call")
     list_filter = ("queue", "priority")
     list_select_related = ("group",)
-    search_fields = ("name",)
+    search_fields = ("name", "=task_id")
     show_full_result_count = False
     inlines = (ErrorInline,)
 

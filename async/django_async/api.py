@@ -74,10 +74,9 @@ def schedule(
     """
     using = using or router.db_for_write(Job)
     now = partial(clock.utc_now, using)
-    job = _build(function, args, kwargs, run_after, meta, priority, queue, now)
+    job = build(function, args, kwargs, run_after, meta, priority, queue, now)
     job.group = _find_group(_check_group(group), using)
-    job.save(using=using)
-    wake.on_commit(using, Hint(job.pk, 0, job.priority, job.scheduled, job.group_id, job.meta))
+    put(job, using)
     return job
 
 
@@ -172,7 +171,7 @@ def _name(function: Any) -> str:
     return _text(check_allowed(check_path(full_name(function))), "name", LONGEST_NAME)
 
 
-def _build(
+def build(
     function: Any,
     args: Any,
     kwargs: Any,
@@ -196,6 +195,12 @@ def _build(
     )
     job.identity = payload.identity(job.name, job.args, job.kwargs)
     return job
+
+
+def put(job: Job, using: str) -> None:
+    """Insert the job, and tell the services of it as the caller's transaction commits."""
+    job.save(using=using)
+    wake.on_commit(using, Hint(job.pk, 0, job.priority, job.scheduled, job.group_id, job.meta))
 
 
 def _new_job(**values: Any) -> Job:
@@ -262,7 +267,7 @@ def _from_keywords(
     now: clock.Now,
     name_of: Callable[[Any], str],
 ) -> tuple[Job, Group | str | None]:
-    job = _build(function, args, kwargs, run_after, meta, priority, queue, now, name_of)
+    job = build(function, args, kwargs, run_after, meta, priority, queue, now, name_of)
     return job, _check_group(group)
 
 

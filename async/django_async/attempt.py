@@ -9,11 +9,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from django.db import connections
 
-from django_async import coroutines, current, payload, policy, titles, trouble
+from django_async import coroutines, current, liveness, payload, policy, titles, trouble
 from django_async.hints import Hint
 from django_async.locks import Claimed
 from django_async.outcomes import Attempted, Away, Busy, Failure, Outcome, unsuccessful
@@ -59,7 +60,7 @@ class Attempt:
     def call(self, claimed: Claimed) -> Any:
         """Call the job's function, within its limit, where it can be interrupted; if it gives a
         coroutine, as an ``async def`` does, run that to its end."""
-        function = object_at_end_of_path(claimed.name)
+        function = self._function(claimed)
         args, kwargs = json.loads(claimed.args), json.loads(claimed.kwargs)
         job = current.CurrentJob(
             claimed.id, self.using, claimed.name, claimed.attempts + 1, claimed.queue
@@ -71,6 +72,18 @@ class Attempt:
                 self.witness.started(claimed)
                 result = function(*args, **kwargs)
             return coroutines.run(result, timeout) if inspect.iscoroutine(result) else result
+
+    def _function(self, claimed: Claimed) -> Callable[..., Any]:
+        if not policy.is_task(claimed.meta):
+            function: Callable[..., Any] = object_at_end_of_path(claimed.name)
+            return function
+        from django_async.tasks import running
+
+        return running.function_of(claimed, self.using)
+
+    def failure(self, error: BaseException) -> Failure:
+        """What the attempt raised, and who made it and when."""
+        return replace(Failure.of(error), worker=liveness.worker(), seconds=self.seconds())
 
     def after_failed_claim(self, error: BaseException) -> Outcome:
         """Nothing has happened to the job: try again, if there is reason to hope."""

@@ -76,7 +76,7 @@ class DetachedAttempt(Attempt):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a job can raise
             self.error = error
-            return self._fail(self.claimed, Failure.of(error))
+            return self._fail(self.claimed, self.failure(error))
         return self._succeed(self.claimed, result)
 
     def _begin(self) -> Outcome | None:
@@ -106,7 +106,7 @@ class DetachedAttempt(Attempt):
             return self.after_failed_claim(error)
         self.error = error
         self.drop_dead_connection()
-        return self._undecided(Failure.of(error))
+        return self._undecided(self.failure(error))
 
     def _call(self, claimed: Claimed) -> str:
         """Run the job; its result as JSON."""
@@ -184,7 +184,7 @@ class DetachedAttempt(Attempt):
                 error = problem
                 self.drop_dead_connection()
             if time.monotonic() > deadline:
-                return self._undecided(Failure.of(self.error or error or TimeoutError()))
+                return self._undecided(self.failure(self.error or error or TimeoutError()))
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -13,6 +13,7 @@
     │   ├── TransactionEnded   … by a COMMIT or ROLLBACK of its own
     │   ├── TransactionOpen    … by not ending one that it began (without the queue's)
     │   └── JobRowGone         … by deleting its own row
+    ├── Cancelled              why a task has failed that was cancelled
     ├── NoticesUnavailable     the file beside an SQLite database cannot be used
     ├── AttemptFailed          logged for an attempt that could not record its own end
     └── QueueStopped           the queue itself cannot go on
@@ -72,6 +73,10 @@ class TransactionOpen(TransactionAbused):
 class JobRowGone(TransactionAbused):
     """The job's own row was gone or finished when its execution was to be marked, so the whole
     transaction was rolled back."""
+
+
+class Cancelled(AsyncError):
+    """The job was cancelled."""
 
 
 class NoticesUnavailable(AsyncError):

@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from django_async import policy, sessions, store, witness
+from django_async import liveness, policy, sessions, store, witness
 from django_async.hints import Hint
-from django_async.outcomes import Cancelled, Failed, Failure, Lost, Undecided, unsuccessful
+from django_async.outcomes import (
+    STOPPED,
+    Cancelled,
+    Failed,
+    Failure,
+    Lost,
+    Undecided,
+    unsuccessful,
+)
 from django_async.payload import about, printable
 from django_async.store import Settlement
 from forkpool import TimeLimitExceeded, WorkerDied, WorkerInterrupted, soft_time_limit
@@ -81,7 +89,9 @@ class Inquest:
     def note_stop(self, hint: Hint) -> None:
         """Leave the trace of a job that the operator cut short, as soon as its lock is free."""
         failure = Failure(
-            "Stopped('the operator stopped the workers')", "The attempt was rolled back.\n"
+            "Stopped('the operator stopped the workers')",
+            "The attempt was rolled back.\n",
+            kind=STOPPED,
         )
         deadline = self.clock() + PATIENCE
         while self.clock() < deadline:
@@ -99,7 +109,10 @@ class Inquest:
             hint, death, seconds = self._deaths[-1]
             sessions.end_all(death.note)
             label, name, queue = store.describe(hint, self.using)
-            self.add(Undecided(hint, label, seconds, _failure_of(death), name=name, queue=queue))
+            failure = replace(
+                _failure_of(death), worker=liveness.worker(death.pid), seconds=seconds
+            )
+            self.add(Undecided(hint, label, seconds, failure, name=name, queue=queue))
             self._deaths.pop()
 
     def _settle(self, outcome: Undecided) -> Failed | Cancelled | Lost | None:

@@ -82,6 +82,11 @@ def host() -> str:
     return socket.gethostname()[:255]
 
 
+def worker(pid: int | None = None) -> str:
+    """A process of this host (or this one), for people: who made an attempt."""
+    return f"{host()[:50]}:{pid or os.getpid()}"
+
+
 def _runs(process: str) -> bool:
     return process == describe_process(int(process.split()[0]))
 

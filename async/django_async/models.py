@@ -115,6 +115,11 @@ class Job(models.Model):
     its workers. The token of a Parent: this one attempts it, as a suspect, alone. It is null and
     not empty so that adding the column rewrites no table."""
 
+    task_id = models.CharField(max_length=32, null=True, editable=False)  # noqa: DJ001 - as stamp
+    """By which Django's task framework knows the job: see tasks/. Unique, if there is one."""
+    worker = models.CharField(max_length=100, null=True, editable=False)  # noqa: DJ001 - as stamp
+    """The host and the process that executed it; without a transaction, that began it."""
+
     added = models.DateTimeField(auto_now_add=True)
     scheduled = models.DateTimeField(
         null=True, blank=True, help_text="If not set, will be executed ASAP"
@@ -235,6 +240,12 @@ class Error(models.Model):
     executed = models.DateTimeField(auto_now_add=True)
     exception = models.TextField()
     traceback = models.TextField()
+    kind = models.CharField(max_length=255, null=True)  # noqa: DJ001 - null in rows of old
+    """The dotted path of the exception's class."""
+    worker = models.CharField(max_length=100, null=True)  # noqa: DJ001 - null where nobody knows
+    """The host and the process that made the attempt."""
+    started = models.DateTimeField(null=True)
+    """When the attempt began, by the clock of that host."""
 
     class Meta:
         pass

@@ -10,8 +10,9 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from django_async.errors import Cancelled as CancelledError
 from django_async.hints import Compact, Hint
-from forkpool import TaskInterrupted, explain_memory_error
+from forkpool import TaskInterrupted, TimeLimitExceeded, WorkerDied, explain_memory_error
 
 LONGEST_TEXT = 100_000
 """Characters kept of an exception's text and of a traceback; the rest is counted, not stored."""
@@ -21,6 +22,12 @@ LONGEST_DELAY = 10 * 365 * 86_400.0
 
 LOWEST_PRIORITY = -(2**31)
 """What the column can hold."""
+
+STOPPED = "django_async.errors.StopNow"
+"""The kind of what the operator cut short, which is no attempt."""
+
+LONGEST_KIND = 255
+"""Characters of the path of an exception's class, as its column holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,12 @@ class Failure:
     """Whether its parent and siblings died with it: the job goes on being run alone."""
     cancels: bool = False
     """Whether somebody asked for its end: the job is cancelled, and not tried again."""
+    kind: str | None = None
+    """The dotted path of the exception's class."""
+    worker: str | None = None
+    """Which process made the attempt, where that is known."""
+    seconds: float | None = None
+    """How long ago the attempt began, where that is known."""
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
@@ -43,14 +56,19 @@ class Failure:
         lines = traceback.format_exception(type(error), error, error.__traceback__)
         trace = storable("".join(lines))
         if interrupted := _interruption(error):
-            return cls(f"Cancelled({str(interrupted)!r})", trace, cancels=True)
-        return cls(storable(_repr(error)), trace)
+            return cls(
+                f"Cancelled({str(interrupted)!r})", trace, cancels=True, kind=_path(CancelledError)
+            )
+        return cls(storable(_repr(error)), trace, kind=_path(type(error)))
 
     @classmethod
     def of_death(cls, description: str) -> Failure:
         """From the death of the worker that held the job, with its signal or exit code."""
         return cls(
-            f"WorkerDied({description!r})", "The process ended, so there is no traceback.\n", True
+            f"WorkerDied({description!r})",
+            "The process ended, so there is no traceback.\n",
+            died=True,
+            kind=_path(WorkerDied),
         )
 
     @classmethod
@@ -59,6 +77,7 @@ class Failure:
         return cls(
             f"TimeLimitExceeded({description!r})",
             "The process was killed: there is no traceback.\n",
+            kind=_path(TimeLimitExceeded),
         )
 
     @classmethod
@@ -69,6 +88,7 @@ class Failure:
             f"Cancelled({description!r})",
             "The process was killed: there is no traceback.\n",
             cancels=True,
+            kind=_path(CancelledError),
         )
 
     @classmethod
@@ -194,7 +214,8 @@ class History:
     priority: int
     max_attempts: int | None = None
     max_crashes: int | None = None
-    backoff: Callable[[int], float] | None = None
+    backoff: Callable[[int], float | None] | None = None
+    """From the number of failed attempts to seconds; None gives the job up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +244,8 @@ def after_failure(history: History, *, died: bool) -> NextState:
         return NextState(attempts, crashes, history.priority, None, discarded)
     delay = (history.backoff or default_backoff)(attempts)
     priority = max(history.priority - 1, LOWEST_PRIORITY)
+    if delay is None:
+        return NextState(attempts, crashes, priority, None, discarded=True)
     return NextState(attempts, crashes, priority, min(delay, LONGEST_DELAY), discarded)
 
 
@@ -247,6 +270,10 @@ def _interruption(error: BaseException | None) -> TaskInterrupted | None:
     while error is not None and not isinstance(error, TaskInterrupted):
         error = error.__cause__ or error.__context__
     return error
+
+
+def _path(kind: type[BaseException]) -> str:
+    return storable(f"{kind.__module__}.{kind.__qualname__}")[:LONGEST_KIND]
 
 
 def _repr(error: BaseException) -> str:

@@ -26,7 +26,10 @@ _encode = json.JSONEncoder(allow_nan=False).encode
 UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
 """What reading a row's JSON raises where it is none, or is not a list and a dict."""
 
-META_KEYS = ("atomic", "backoff", "max_attempts", "timeout", "traceparent", "tracestate")
+TASK = "django.tasks"
+"""The key of ``meta`` under which a job keeps what makes it a task of Django's framework."""
+
+META_KEYS = ("atomic", "backoff", TASK, "max_attempts", "timeout", "traceparent", "tracestate")
 """The keys of ``meta`` that mean something to the queue."""
 
 
@@ -157,8 +160,9 @@ def _check_meta(meta: Mapping[str, Any], name: str | None) -> None:
             f" not {meta['atomic']!r:.80}."
         )
     for key in meta:
-        near = get_close_matches(key, META_KEYS, n=1, cutoff=0.8)
-        if key not in META_KEYS and near:
+        if key in META_KEYS:
+            continue
+        if near := get_close_matches(key, META_KEYS, n=1, cutoff=0.8):
             logger.warning(
                 "meta has the unknown key %r: did you mean %r?",
                 key,

@@ -187,7 +187,7 @@ class AtomicAttempt(Attempt):
             self.error = error
             if self._may_run_again(error) or not self._holds_lock():
                 raise
-            return self._record_here(self.claimed, Failure.of(error))
+            return self._record_here(self.claimed, self.failure(error))
         # Beyond the savepoint nothing can be undone alone: a failure undoes the transaction.
         claimed = self.claimed
         if not form.mark(lambda: store.mark_executed(claimed, result, self.using)):
@@ -267,7 +267,7 @@ class AtomicAttempt(Attempt):
         if self.claimed is None:
             return self.after_failed_claim(error)
         self.error = error
-        failure = Failure.of(error)
+        failure = self.failure(error)
         self.drop_dead_connection()
         try:
             settlement = store.settle(self.hint, failure, self.using)

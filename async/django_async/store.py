@@ -12,12 +12,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
 
-from django_async import clock, conf, ownership, payload, policy
+from django_async import clock, conf, liveness, ownership, payload, policy
 from django_async.hints import SUSPECTED, Hint
 from django_async.locks import Claimed, lock, longest_idle
 from django_async.models import Error, Job
@@ -69,10 +71,10 @@ def mark_executed(claimed: Claimed, result: str, using: str) -> bool:
     stamp, params = clock.stamp(connection)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE async_job SET executed = {stamp}, started = %s, result = %s,"
+            f"UPDATE async_job SET executed = {stamp}, started = %s, worker = %s, result = %s,"
             " attempts = attempts + 1, cancelled = NULL, discarded = NULL, stamp = NULL"
             " WHERE id = %s AND executed IS NULL",
-            [*params, claimed.started, result, claimed.id],
+            [*params, claimed.started, liveness.worker(), result, claimed.id],
         )
         return bool(cursor.rowcount == 1)
 
@@ -84,9 +86,9 @@ def begin(claimed: Claimed, using: str) -> None:
     """
     with connections[using].cursor() as cursor:
         cursor.execute(
-            "UPDATE async_job SET started = %s, attempts = attempts + 1, stamp = NULL"
+            "UPDATE async_job SET started = %s, worker = %s, attempts = attempts + 1, stamp = NULL"
             " WHERE id = %s",
-            [claimed.started, claimed.id],
+            [claimed.started, liveness.worker(), claimed.id],
         )
 
 
@@ -174,6 +176,8 @@ def _next_state(claimed: Claimed, failure: Failure, using: str) -> NextState:
         crashes=claimed.crashes,
         priority=claimed.priority,
         about=payload.about(claimed.id, claimed.name),
+        died=failure.died,
+        ask=partial(_ask_task, claimed, failure, using),
     )
     with transaction.atomic(using=using):  # a back-off is the application's code
         state = after_failure(past, died=failure.died)
@@ -181,10 +185,22 @@ def _next_state(claimed: Claimed, failure: Failure, using: str) -> NextState:
     return state
 
 
+def _ask_task(claimed: Claimed, failure: Failure, using: str, path: str) -> object:
+    from django_async.tasks import running
+
+    return running.ask_backoff(path, claimed, failure, using)
+
+
 def add_error(job_id: int, failure: Failure, using: str) -> None:
     """The trace that every attempt leaves which was not executed."""
+    ago = failure.seconds
     Error.objects.using(using).create(
-        job_id=job_id, exception=failure.exception, traceback=failure.traceback
+        job_id=job_id,
+        exception=failure.exception,
+        traceback=failure.traceback,
+        kind=failure.kind,
+        worker=failure.worker,
+        started=None if ago is None else timezone.now() - timedelta(seconds=ago),
     )
 
 

@@ -79,11 +79,19 @@ def object_at_end_of_path(path: str) -> Any:
     path = check_allowed(check_path(canonical(path)))
     if "." not in path:
         return getattr(builtins, path)
-    module, steps = _import_longest(path)
-    target = _walk(path, module, steps)
+    target = target_of_path(path)
+    if not callable(target):
+        raise UnknownFunction(f"{path!r} is {type(target).__name__}, which cannot be called.")
     if conf.current().allowed_functions is not None:
         check_allowed(_own_name(target))
     return target
+
+
+def target_of_path(path: str) -> Any:
+    """Whatever a dotted path leads to. Raises as object_at_end_of_path(), and calls nothing."""
+    path = check_allowed(check_path(canonical(path)))
+    module, steps = _import_longest(path)
+    return _walk(path, module, steps)
 
 
 def canonical(path: str) -> str:
@@ -172,6 +180,4 @@ def _walk(path: str, module: ModuleType, steps: list[str]) -> Any:
             raise UnknownFunction(f"{path!r} leads nowhere: {error}") from error
         if inspect.ismodule(target):
             raise UnknownFunction(f"{path!r} walks from one module into another, at {step!r}.")
-    if not callable(target):
-        raise UnknownFunction(f"{path!r} is {type(target).__name__}, which cannot be called.")
     return target

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
-from django_async import joblog, signals, tracing
+from django_async import joblog, policy, signals, tracing
 from django_async.locks import Claimed
 from django_async.outcomes import End, Outcome
 
@@ -41,3 +41,7 @@ def tell(outcome: End, using: str, error: BaseException | None = None) -> None:
     with suppress(Exception):  # a filter of the application's raised: who cannot log cannot say so
         joblog.tell(outcome, error)
     signals.tell_end(outcome, using)
+    if policy.is_task(outcome.hint.meta):
+        from django_async.tasks import running
+
+        running.tell_end(outcome, using, error)

@@ -98,6 +98,7 @@ def test_the_default_is_the_predecessors_curve(failures: int) -> None:
 def test_a_back_off_of_the_jobs_own_is_what_it_waits(past: History, died: bool) -> None:
     assert past.backoff is not None
     wanted = past.backoff(past.attempts + 1)
+    assert wanted is not None
     delay = after_failure(past, died=died and past.crashes > 0).delay
 
     assert delay == wanted or (delay is not None and delay < wanted and wanted > 3650 * 86_400 - 1)

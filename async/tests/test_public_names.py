@@ -104,6 +104,7 @@ def test_a_jobs_attributes() -> None:
         *("name", "args", "kwargs", "meta", "result", "priority", "queue", "identity"),
         *("attempts", "crashes", "stamp", "group", "group_id", "errors", "ends"),
         *("added", "scheduled", "started", "executed", "cancelled", "discarded"),
+        *("task_id", "worker"),
         *("state", "execute", "cancel", "retry", "reschedule", "runs", "save"),
     }
 
@@ -117,7 +118,10 @@ def test_a_groups_attributes() -> None:
 
 
 def test_an_errors_attributes() -> None:
-    assert own(models.Error) == {"job", "job_id", "executed", "exception", "traceback"}
+    assert own(models.Error) == {
+        *("job", "job_id", "executed", "exception", "traceback"),
+        *("kind", "started", "worker"),
+    }
 
 
 def test_a_running_jobs_attributes() -> None:
@@ -138,6 +142,7 @@ def test_errors() -> None:
         "FunctionNotAllowed": "AsyncError",
         "JobNotRunnable": "AsyncError",
         "JobEnded": "JobNotRunnable",
+        "Cancelled": "AsyncError",
         "NoticesUnavailable": "AsyncError",
         "AttemptFailed": "AsyncError",
         "TransactionAbused": "AsyncError",

@@ -84,3 +84,4 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"  # which the queue must not go by
 STATIC_URL = "static/"
+TASKS = {"default": {"BACKEND": "django_async.tasks.AsyncBackend"}}

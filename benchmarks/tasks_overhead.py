@@ -1,0 +1,127 @@
+"""What a task of Django's framework costs, against the same job through schedule().
+
+    python -m benchmarks.tasks_overhead [--database sqlite|postgres|mysql] [--jobs N] [--rounds N]
+
+A job inserts one row. Rounds alternate between the two ways; each enqueues all jobs one by one, in
+autocommit, and then runs them with `flush_queue`, in one process. Django 6.0 or newer (or the
+backport) is needed. The database is a scratch one, which is dropped at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+
+NAME = "django_async_tasks_overhead"
+TABLE = "tasks_overhead"
+ENGINES = {"sqlite": "sqlite3", "postgres": "postgresql", "mysql": "mysql"}
+HOSTS = {"postgres": ("POSTGRES", "5432", "postgres"), "mysql": ("MYSQL", "3306", "root")}
+GOAL = 10.0
+"""Percent."""
+
+
+def insert(number: int) -> int:
+    """The job."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {TABLE} (number) VALUES (%s)", [number])
+    return number
+
+
+if settings.configured:  # as when this module is imported by its name
+    from django_async.tasks import task
+
+    @task
+    def insert_as_task(number: int) -> int:
+        """The same as a task."""
+        return insert(number)
+
+
+def configure(database: str) -> None:
+    """Settings of a small project with this database."""
+    name = str(Path(__file__).with_name("tasks_overhead.sqlite3")) if database == "sqlite" else NAME
+    place: dict[str, Any] = {"ENGINE": f"django.db.backends.{ENGINES[database]}", "NAME": name}
+    if database in HOSTS:
+        prefix, port, user = HOSTS[database]
+        place["HOST"] = os.environ.get(f"{prefix}_HOST", "127.0.0.1")
+        place["PORT"] = os.environ.get(f"{prefix}_PORT", port)
+        place["USER"] = os.environ.get(f"{prefix}_USER", user)
+        place["PASSWORD"] = os.environ.get(f"{prefix}_PASSWORD", "")
+    settings.configure(
+        DATABASES={"default": {**place, "TEST": {"NAME": name}}},
+        INSTALLED_APPS=["django_async"],
+        TASKS={"default": {"BACKEND": "django_async.tasks.AsyncBackend"}},
+        USE_TZ=True,
+    )
+    django.setup()
+
+
+def ways() -> dict[str, Callable[[int], object]]:
+    """How a job gets into the queue."""
+    from benchmarks import tasks_overhead as module  # where workers find it: this one is __main__
+    from django_async import schedule
+
+    return {
+        "schedule()": lambda number: schedule(module.insert, [number]),
+        "enqueue()": lambda number: module.insert_as_task.enqueue(number),
+    }
+
+
+def timed(put: Callable[[int], object], jobs: int) -> tuple[float, float]:
+    """Microseconds for each job to be enqueued, and to be run."""
+    began = time.perf_counter()
+    for number in range(jobs):
+        put(number)
+    enqueued = time.perf_counter()
+    call_command("flush_queue", stdout=io.StringIO(), verbosity=0)
+    ran = time.perf_counter()
+    return (enqueued - began) / jobs * 1e6, (ran - enqueued) / jobs * 1e6
+
+
+def measure(jobs: int, rounds: int) -> None:
+    """Print a table with the medians."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {TABLE} (number integer)")
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways()}
+    order = list(ways().items())
+    for _ in range(rounds + 1):  # the first one warms up
+        for name, put in order:
+            found[name].append(timed(put, jobs))
+        order.reverse()
+    medians = {
+        name: [statistics.median(column) for column in zip(*times[1:], strict=True)]
+        for name, times in found.items()
+    }
+    print("| µs a job | enqueue | run | both |\n| --- | --- | --- | --- |")
+    for name, (enqueue, run) in medians.items():
+        print(f"| {name} | {enqueue:.0f} | {run:.0f} | {enqueue + run:.0f} |")
+    usual, task = (sum(medians[name]) for name in medians)
+    print(f"\nA task costs {100 * (task / usual - 1):.1f} % more (goal: under {GOAL:g} %).")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database", choices=ENGINES, default="sqlite")
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=20)
+    options = parser.parse_args()
+    configure(options.database)
+    connection.creation.create_test_db(verbosity=0, autoclobber=True)
+    try:
+        measure(options.jobs, options.rounds)
+    finally:
+        connection.creation.destroy_test_db(NAME, verbosity=0)
+
+
+if __name__ == "__main__":
+    main()
