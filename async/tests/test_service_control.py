@@ -32,6 +32,7 @@ ME = "7" * 32
 @pytest.fixture(autouse=True)
 def _cleared() -> Iterator[None]:
     """What other tests have left is gone, and nothing is left for others."""
+    controlled.forget_begun()
     with closing(noticeboard("default")) as board:
         board.erase({run.parent_id for run in board.runs()})
         board.drop(board.requests())
