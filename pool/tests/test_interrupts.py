@@ -95,15 +95,9 @@ def original(ended: Ended) -> BaseException | None:
     return ended.error.original
 
 
-def stop_measuring() -> None:
-    """The initialiser: at each call of ours coverage takes a lock, in Python. An interrupt between
-    that and the release, which nothing protects, would leave it taken for good."""
-    sys.settrace(None)
-
-
 @pytest.fixture
 def case(waiting: Any, tmp_path: Path) -> Iterator[Case]:
-    pool = ForkPool(1, grace=FOREVER, initializer=stop_measuring)
+    pool = ForkPool(1, grace=FOREVER)
     pool.start()
     yield Case(pool, waiting, tmp_path / "note")
     pool.shutdown(DEADLINE)  # a task that hangs after a failure must not keep it
