@@ -87,7 +87,8 @@ def _postgresql(cursor: CursorWrapper, columns: Sequence[_Column]) -> list[int]:
     arrays = [column for column in columns if not column.is_constant]
     constants = [column for column in columns if column.is_constant]
     unnested = ", ".join(f"%s::{column.field.db_type(cursor.db)}[]" for column in arrays)
-    fixed = "".join(f", %s::{column.field.db_type(cursor.db)}" for column in constants)
+    # Not %s::integer, which takes the sign of a number for an operator, and the rest for too large.
+    fixed = "".join(f", CAST(%s AS {column.field.db_type(cursor.db)})" for column in constants)
     cursor.execute(
         f"INSERT INTO async_job (id, {_names([*arrays, *constants])})"
         f" SELECT given.*{fixed} FROM UNNEST({', '.join(filter(None, ['%s::bigint[]', unnested]))})"

@@ -76,6 +76,15 @@ def test_ids_are_right_and_ascend_as_given(number: int) -> None:
     assert [json.loads(args) for _, args in stored] == [[n] for n in range(number)]
 
 
+@pytest.mark.parametrize("priority", [-(2**31), -1, 2**31 - 1])
+def test_what_all_jobs_share_is_stored_as_that_of_one(priority: int) -> None:
+    for number in (1, 2):
+        jobs = schedule_many([{"function": note, "priority": priority}] * number)
+        ids = [job.pk for job in jobs]
+        stored = Job.objects.filter(pk__in=ids).values_list("priority", flat=True)
+        assert list(stored) == [priority] * number
+
+
 def test_returned_jobs_can_be_used_at_once() -> None:
     first, second = schedule_many([{"function": note, "args": [text]} for text in "ab"])
     assert second.execute() == "b"

@@ -19,9 +19,8 @@ def _existing(names: Iterable[str]) -> list[signal.Signals]:
 
 _USUAL = _existing(_NAMES)
 
-_set_mask: Callable[..., Any] = getattr(
-    signal.pthread_sigmask, "__wrapped__", signal.pthread_sigmask
-)
+_mask = getattr(signal, "pthread_sigmask", None)  # which Windows has not
+_set_mask: Any = getattr(_mask, "__wrapped__", _mask)
 """The function in C: what wraps it makes an enumeration's member of each signal."""
 
 
