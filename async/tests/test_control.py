@@ -244,6 +244,8 @@ def test_the_end_of_a_parent_takes_what_it_shows_with_it(board: Noticeboard) -> 
 def test_a_run_that_is_to_be_cancelled_is_named_until_it_has_ended(
     board: Noticeboard, control: Control
 ) -> None:
+    """Its task may have ended before it could be interrupted, and be handed out again: so it is
+    when SQLite's writer was somebody else for longer than the timeout."""
     job, other = schedule(jobs.note), schedule(jobs.note)
     runs = [run(job, 0.01), run(other, 0.01)]
     assert control.beat(runs) == set()

@@ -16,7 +16,6 @@ from django_async.api import deschedule, health, resume_queue
 from django_async.control import Control
 from django_async.models import Error, Job, Parent
 from django_async.noticeboard import noticeboard
-from forkpool import ForkPool
 from suite import controlled, jobs
 from suite.models import Note
 from suite.processes import manage
@@ -33,6 +32,7 @@ ME = "7" * 32
 @pytest.fixture(autouse=True)
 def _cleared() -> Iterator[None]:
     """What other tests have left is gone, and nothing is left for others."""
+    controlled.forget_begun()
     with closing(noticeboard("default")) as board:
         board.erase({run.parent_id for run in board.runs()})
         board.drop(board.requests())
@@ -118,36 +118,6 @@ def test_a_job_of_another_process_is_cancelled_from_here(meta: dict[str, Any]) -
         process.wait(DEADLINE)
         assert process.returncode == 0
     assert_cancelled(job)
-
-
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="elsewhere nobody waits for a writer")
-def test_a_job_that_waits_for_sqlites_writer_is_cancelled_when_its_turn_comes(
-    flush: Flush, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each time its wait is over it is handed out anew, and has to be interrupted anew."""
-    monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"timeout": 0.05})
-    writer = schedule(controlled.work, priority=9)
-    waiting = schedule(controlled.work, meta={"atomic": False})
-    interrupted: set[int] = set()
-    interrupt = ForkPool.interrupt
-
-    def note(pool: ForkPool, number: int) -> bool:
-        interrupted.add(number)
-        return interrupt(pool, number)
-
-    monkeypatch.setattr(ForkPool, "interrupt", note)
-
-    def cancel_both() -> None:
-        controlled.wait_for_begin()
-        assert Job.objects.get(pk=waiting.pk).cancel() is False
-        wait_until(lambda: len(interrupted) > 2, "the third interrupt")
-        assert Job.objects.get(pk=writer.pk).cancel() is False
-
-    with beside(cancel_both) as asked:
-        flush(workers=2)
-        asked.result(DEADLINE)
-    assert_cancelled(writer)
-    assert_cancelled(waiting)
 
 
 def test_descheduling_running_jobs_too_ends_them(flush: Flush) -> None:

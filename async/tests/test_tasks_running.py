@@ -46,6 +46,7 @@ Flush = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def _cleared() -> None:
     tasks.calls.clear()
+    controlled.forget_begun()
 
 
 def run_one() -> Any:
