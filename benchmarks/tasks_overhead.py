@@ -2,9 +2,9 @@
 
     python -m benchmarks.tasks_overhead [--database sqlite|postgres|mysql] [--jobs N] [--rounds N]
 
-A job inserts one row. Rounds alternate between the two ways; each enqueues all jobs one by one, in
-autocommit, and then runs them with `flush_queue`, in one process. Django 6.0 or newer (or the
-backport) is needed. The database is a scratch one, which is dropped at the end.
+A job inserts one row through the ORM. Rounds alternate between the two ways; each enqueues all jobs
+one by one, in autocommit, and then runs them with `flush_queue`, in one process. Django 6.0 or
+newer (or the backport) is needed. The database is a scratch one, which is dropped at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from django.core.management import call_command
 from django.db import connection
 
 NAME = "django_async_tasks_overhead"
-TABLE = "tasks_overhead"
 ENGINES = {"sqlite": "sqlite3", "postgres": "postgresql", "mysql": "mysql"}
 HOSTS = {"postgres": ("POSTGRES", "5432", "postgres"), "mysql": ("MYSQL", "3306", "root")}
 GOAL = 10.0
@@ -33,13 +32,25 @@ GOAL = 10.0
 
 def insert(number: int) -> int:
     """The job."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"INSERT INTO {TABLE} (number) VALUES (%s)", [number])
+    Row(number=number).save()
     return number
 
 
 if settings.configured:  # as when this module is imported by its name
+    from django.db import models
+
     from django_async.tasks import task
+
+    class Row(models.Model):
+        """What a job writes."""
+
+        number = models.IntegerField()
+
+        class Meta:
+            app_label = "tasks_overhead"
+
+        def __str__(self) -> str:
+            return str(self.number)
 
     @task
     def insert_as_task(number: int) -> int:
@@ -58,6 +69,7 @@ def configure(database: str) -> None:
         place["USER"] = os.environ.get(f"{prefix}_USER", user)
         place["PASSWORD"] = os.environ.get(f"{prefix}_PASSWORD", "")
     settings.configure(
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         DATABASES={"default": {**place, "TEST": {"NAME": name}}},
         INSTALLED_APPS=["django_async"],
         TASKS={"default": {"BACKEND": "django_async.tasks.AsyncBackend"}},
@@ -90,8 +102,10 @@ def timed(put: Callable[[int], object], jobs: int) -> tuple[float, float]:
 
 def measure(jobs: int, rounds: int) -> None:
     """Print a table with the medians."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE TABLE {TABLE} (number integer)")
+    from benchmarks.tasks_overhead import Row
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Row)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways()}
     order = list(ways().items())
     for _ in range(rounds + 1):  # the first one warms up

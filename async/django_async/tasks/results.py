@@ -19,6 +19,8 @@ from django_async.models import Error, Job
 from django_async.noticeboard import noticeboard
 from django_async.outcomes import STOPPED, Failure
 from django_async.tasks.framework import (
+    DEFAULT_TASK_BACKEND_ALIAS,
+    DEFAULT_TASK_PRIORITY,
     AnyResult,
     AnyTask,
     Task,
@@ -83,12 +85,11 @@ def _meta(result: AnyResult, policy_of_backend: Mapping[str, Any]) -> dict[str, 
     """What the queue heeds, and what makes the result again: the row changes with each failure."""
     task = result.task
     own = declared(task)
-    what: dict[str, Any] = {
-        "id": result.id,
-        "backend": result.backend,
-        "priority": task.priority,
-        "enqueued_at": _text(result.enqueued_at),
-    }
+    what: dict[str, Any] = {"id": result.id, "enqueued_at": _text(result.enqueued_at)}
+    if result.backend != DEFAULT_TASK_BACKEND_ALIAS:
+        what["backend"] = result.backend
+    if task.priority != DEFAULT_TASK_PRIORITY:
+        what["priority"] = task.priority
     if task.run_after is not None:
         what["run_after"] = _text(task.run_after)
     if own:
@@ -112,7 +113,8 @@ def of_job(job: Job) -> AnyResult:
     errors = list(job.errors.order_by("pk"))
     ends = job.executed or job.discarded or job.cancelled
     run = None if ends else _run(job)
-    result = make(task_of(job.name, job.queue, what), what, job.args, job.kwargs, errors)
+    args, kwargs = json.loads(job.args), json.loads(job.kwargs)
+    result = make(task_of(job.name, job.queue, what), what, args, kwargs, errors)
     started = job.started if job.executed else run[0] if run else None
     attempts = [*_starts(errors), *([started] if started else [])]
     worker = job.worker if job.executed else run[1] if run else None
@@ -132,7 +134,11 @@ def of_job(job: Job) -> AnyResult:
 
 
 def make(
-    task: AnyTask, what: Mapping[str, Any], args: str, kwargs: str, errors: Sequence[Error]
+    task: AnyTask,
+    what: Mapping[str, Any],
+    args: list[Any],
+    kwargs: dict[str, Any],
+    errors: Sequence[Error],
 ) -> AnyResult:
     """A result that is ready to be attempted, after so many errors."""
     starts = _starts(errors)
@@ -144,8 +150,8 @@ def make(
         started_at=starts[0] if starts else None,
         last_attempted_at=starts[-1] if starts else None,
         finished_at=None,
-        args=json.loads(args),
-        kwargs=json.loads(kwargs),
+        args=args,
+        kwargs=kwargs,
         backend=what["backend"],
         errors=[_error(error) for error in errors],
         worker_ids=[error.worker or UNKNOWN_WORKER for error in errors if error.kind != STOPPED],
@@ -160,15 +166,17 @@ def task_of(path: str, queue: str, what: Mapping[str, Any]) -> AnyTask:
     task = utils.target_of_path(path)
     if not isinstance(task, Task):
         raise UnknownFunction(f"{path!r} is {type(task).__name__}, and no Task.")
-    utils.check_allowed(task.module_path)
-    return restored(
-        task,
-        priority=what["priority"],
-        queue_name=queue,
-        backend=what["backend"],
-        run_after=_moment(what.get("run_after")),
+    if task.module_path != path:
+        utils.check_allowed(task.module_path)
+    values = {
+        "priority": what["priority"],
+        "queue_name": queue,
+        "backend": what["backend"],
+        "run_after": _moment(what.get("run_after")),
         **_policy(what.get("policy", {})),
-    )
+    }
+    as_defined = all(getattr(task, name, None) == value for name, value in values.items())
+    return task if as_defined else restored(task, **values)
 
 
 def _policy(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import sys
 from collections.abc import Callable
@@ -47,13 +48,16 @@ def function_of(claimed: Claimed, using: str) -> Callable[..., Any]:
 
     Raises UnknownFunction if the stored name leads to no task; nothing is called then.
     """
-    result = _begin(claimed, using)
+    what = policy.task(claimed.meta)
+    task = results.task_of(claimed.name, claimed.queue, what)
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        earlier = _errors(claimed, using) if claimed.attempts else []
+        result = _begin(results.make(task, what, list(args), kwargs, earlier))
         _tell_start(result, using)
-        if result.task.takes_context:
+        if task.takes_context:
             args = (TaskContext(task_result=result), *args)
-        value = result.task.func(*args, **kwargs)
+        value = task.func(*args, **kwargs)
         return _awaited(result, value) if inspect.iscoroutine(value) else _keep(result, value)
 
     return call
@@ -98,9 +102,8 @@ def ask_backoff(path: str, claimed: Claimed, failure: Failure, using: str) -> An
     return object_at_end_of_path(path)(_exception(failure), result)
 
 
-def _begin(claimed: Claimed, using: str) -> AnyResult:
+def _begin(result: AnyResult) -> AnyResult:
     global _latest
-    result = _result_so_far(claimed, using)
     now = timezone.now()
     results._set(
         result,
@@ -114,11 +117,11 @@ def _begin(claimed: Claimed, using: str) -> AnyResult:
 
 
 def _result_so_far(claimed: Claimed, using: str) -> AnyResult:
-    """As it was before this attempt. Only one that has failed has errors to be looked up."""
+    """As it was before this attempt."""
     what = policy.task(claimed.meta)
     task = results.task_of(claimed.name, claimed.queue, what)
-    earlier = _errors(claimed, using) if claimed.attempts else []
-    return results.make(task, what, claimed.args, claimed.kwargs, earlier)
+    args, kwargs = json.loads(claimed.args), json.loads(claimed.kwargs)
+    return results.make(task, what, args, kwargs, _errors(claimed, using))
 
 
 def _errors(claimed: Claimed, using: str) -> list[Error]:
