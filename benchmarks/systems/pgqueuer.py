@@ -1,0 +1,74 @@
+"""pgqueuer: https://pgqueuer.readthedocs.io; its workers are this module, run as a program."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+from django.db import connection
+from pgqueuer import PgQueuer, Queries
+from pgqueuer.db import PsycopgDriver
+
+from benchmarks import jobs
+
+ENTRYPOINT = "run"
+
+
+def processes(workers: int) -> list[list[str]]:
+    return [["-m", __name__] for _ in range(workers)]
+
+
+def install() -> object:
+    return asyncio.run(_with_queries("install"))
+
+
+def enqueue(workload: str, argument: str) -> object:
+    return enqueue_many(workload, argument, 1)
+
+
+def enqueue_many(workload: str, argument: str, count: int) -> object:
+    payload = json.dumps([workload, argument]).encode()
+    if count == 1:
+        return asyncio.run(_with_queries("enqueue", ENTRYPOINT, payload))
+    many = ([ENTRYPOINT] * count, [payload] * count, [0] * count)
+    return asyncio.run(_with_queries("enqueue", *many))
+
+
+def left() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pgqueuer")
+        return int(cursor.fetchone()[0])
+
+
+async def _with_queries(name: str, *arguments: object) -> object:
+    async with await _connect() as opened:
+        return await getattr(Queries(PsycopgDriver(opened)), name)(*arguments)
+
+
+async def _connect() -> psycopg.AsyncConnection:
+    parameters = connection.get_connection_params()
+    names = ("dbname", "host", "port", "user", "password")
+    chosen = {name: parameters[name] for name in names if name in parameters}
+    return await psycopg.AsyncConnection.connect(**chosen, autocommit=True)
+
+
+async def _work() -> None:
+    queue = PgQueuer(PsycopgDriver(await _connect()))
+
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))  # one job at a time, on one connection
+    loop.add_signal_handler(signal.SIGTERM, queue.shutdown.set)
+
+    @queue.entrypoint(ENTRYPOINT)
+    async def run(job: Any) -> None:
+        await asyncio.to_thread(jobs.run, *json.loads(job.payload))
+
+    await queue.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(_work())
