@@ -5,6 +5,7 @@ To add a peer: a line in SYSTEMS, and a module in systems/ with the functions of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ PSYCOPG = "psycopg[binary]==3.3.*"
 ALL_DATABASES = ("postgres", "mysql", "sqlite")
 OWN = "django-async"
 YARDSTICK = "yardstick"
+
+PACKAGE = re.compile(r"[\[=<>]")
 
 Settings = Callable[[int], Mapping[str, Any]]
 
@@ -54,7 +57,7 @@ class System:
     @property
     def environment(self) -> str:
         """The name of its virtual environment."""
-        return OWN if not self.packages else self.module.replace("_", "-")
+        return PACKAGE.split(self.packages[0])[0] if self.packages else OWN
 
 
 def _apps(*names: str, **settings: Any) -> Settings:
@@ -83,8 +86,7 @@ def _django_q2(workers: int) -> Mapping[str, Any]:
     }
 
 
-NO_JOIN = "no: the broker knows nothing of the transaction"
-NOT_ATOMIC = "no"
+NO_JOIN = NOT_ATOMIC = "no"
 
 SYSTEMS = (
     System(
@@ -117,13 +119,13 @@ SYSTEMS = (
     ),
     System(
         "pgqueuer",
-        "N processes of `QueueManager.run()`, batches of 10",
+        "N processes of `PgQueuer.run()` through asyncpg, batches of 10, one thread each",
         "pgqueuer",
-        ("pgqueuer[psycopg]==1.6.0",),
+        ("pgqueuer[asyncpg]==1.6.0",),
         Promises(
-            "where it is given the caller's connection; not the ORM's",
+            "no",
             NOT_ATOMIC,
-            "runs again after 30 s, and finished ones of its batch with it",
+            "runs again after 31 s, and 3 to 24 finished ones with it",
         ),
         databases=("postgres",),
     ),
@@ -148,7 +150,7 @@ SYSTEMS = (
         "the same with `task_acks_late` and `task_reject_on_worker_lost`",
         "celery_late",
         ("celery[redis]==5.7.0",),
-        Promises(NO_JOIN, NOT_ATOMIC, "runs again at best; lost in one of two tries"),
+        Promises(NO_JOIN, NOT_ATOMIC, "lost in one of two tries"),
         redis=True,
     ),
     System(
@@ -156,7 +158,7 @@ SYSTEMS = (
         "N processes of `procrastinate worker -c 1`",
         "procrastinate",
         ("procrastinate[django]==3.10.0",),
-        Promises("yes", NOT_ATOMIC, "stays running for ever, unless a periodic task looks"),
+        Promises("yes", NOT_ATOMIC, "stays running for ever"),
         databases=("postgres",),
         settings=_apps(
             "procrastinate.contrib.django",
@@ -168,7 +170,7 @@ SYSTEMS = (
         "`qcluster` with N workers, `save_limit` -1: no results of what went well",
         "django_q2",
         ("django-q2==1.11.1",),
-        Promises("yes", NOT_ATOMIC, "runs again after 60 s, as may jobs that take longer"),
+        Promises("yes", NOT_ATOMIC, "runs again after 60 s, and in one of two tries 41 others too"),
         settings=_django_q2,
     ),
     System(
@@ -192,7 +194,7 @@ SYSTEMS = (
         "a pool of N workers, a fork for each job",
         "rq",
         ("rq==3.0.0",),
-        Promises(NO_JOIN, NOT_ATOMIC, "marked as failed; the others go on"),
+        Promises(NO_JOIN, NOT_ATOMIC, "neither lost nor repeated, in the one try"),
         redis=True,
     ),
 )
@@ -201,7 +203,6 @@ BY_NAME = {system.name: system for system in SYSTEMS}
 BY_MODULE = {system.module: system for system in SYSTEMS}
 
 LEFT_OUT = {
-    "django-async 0.7.3": "needs Python 3.6 and Django 1.11, which no longer install together with"
-    " anything else here",
+    "django-async 0.7.3": "needs Python 3.6 and Django 1.11"
 }
 """What is never measured, and why."""

@@ -8,10 +8,10 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import psycopg
+import asyncpg
 from django.db import connection
 from pgqueuer import PgQueuer, Queries
-from pgqueuer.db import PsycopgDriver
+from pgqueuer.db import AsyncpgDriver
 
 from benchmarks import jobs
 
@@ -45,19 +45,22 @@ def left() -> int:
 
 
 async def _with_queries(name: str, *arguments: object) -> object:
-    async with await _connect() as opened:
-        return await getattr(Queries(PsycopgDriver(opened)), name)(*arguments)
+    opened = await _connect()
+    try:
+        return await getattr(Queries(AsyncpgDriver(opened)), name)(*arguments)
+    finally:
+        await opened.close()
 
 
-async def _connect() -> psycopg.AsyncConnection:
-    parameters = connection.get_connection_params()
-    names = ("dbname", "host", "port", "user", "password")
-    chosen = {name: parameters[name] for name in names if name in parameters}
-    return await psycopg.AsyncConnection.connect(**chosen, autocommit=True)
+async def _connect() -> Any:
+    """Through asyncpg: with psycopg a statement waits for the one that listens, a second long."""
+    settings = connection.settings_dict
+    place = {name.lower(): settings[name] or None for name in ("HOST", "PORT", "USER", "PASSWORD")}
+    return await asyncpg.connect(database=settings["NAME"], **place)
 
 
 async def _work() -> None:
-    queue = PgQueuer(PsycopgDriver(await _connect()))
+    queue = PgQueuer(AsyncpgDriver(await _connect()))
 
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(1))  # one job at a time, on one connection
