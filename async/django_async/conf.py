@@ -24,6 +24,7 @@ DEFAULT_POLL_MAX = 1.0
 KNOWN = (
     "ALLOWED_FUNCTIONS",
     "BATCH_SIZE",
+    "COALESCE",
     "MAX_CRASHES",
     "NOTIFY",
     "POLL_MAX",
@@ -46,6 +47,10 @@ class Settings:
 
     batch_size: int = DEFAULT_BATCH_SIZE
     """How many due jobs are looked up at a time. A batch is a list of hints, not a claim."""
+
+    coalesce: bool = True
+    """Whether BEGIN, claim and SAVEPOINT travel to PostgreSQL as one message, and so do RELEASE,
+    mark and COMMIT. Switch it off behind a pooler that does not take several statements at once."""
 
     max_crashes: int | None = DEFAULT_MAX_CRASHES
     """After so many deaths of its worker a job is discarded; None is never."""
@@ -104,8 +109,11 @@ def problems(raw: object) -> list[str]:
     crashes = raw.get("MAX_CRASHES", DEFAULT_MAX_CRASHES)
     if crashes is not None and not _is_whole(crashes, 1, 2**31 - 1):
         found.append('ASYNC["MAX_CRASHES"] must be a whole number from 1, or None.')
-    if not isinstance(raw.get("NOTIFY", True), bool):
-        found.append('ASYNC["NOTIFY"] must be True or False.')
+    found += [
+        f'ASYNC["{key}"] must be True or False.'
+        for key in ("COALESCE", "NOTIFY")
+        if not isinstance(raw.get(key, True), bool)
+    ]
     return found + _problems_of_times(raw)
 
 

@@ -57,6 +57,7 @@ from django_async.outcomes import (
     Outcome,
     Undecided,
 )
+from django_async.roundtrips import OneByOne, form_for
 from django_async.store import Settlement
 
 logger = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class AtomicAttempt(Attempt):
                 return Lost(self.hint, store.was_executed(self.hint, self.using))
             with transaction.atomic(using=self.using, durable=True):
                 first_hook = len(self.connection.run_on_commit)
-                outcome = self._inside_transaction()
+                outcome = self._inside_transaction(form_for(self.connection))
                 taken = hooks.take(self.connection, first_hook)
         except StopNow:
             raise
@@ -171,14 +172,14 @@ class AtomicAttempt(Attempt):
         except DriverError:  # it stays until this parent tries again, or ends
             logger.debug("Job %s stays stamped.", self.hint.id, exc_info=True, extra=self.about())
 
-    def _inside_transaction(self) -> Outcome:
-        self.claimed = self.claim(self.hint, self.using)
+    def _inside_transaction(self, form: OneByOne) -> Outcome:
+        self.claimed = form.claim(lambda: self.claim(self.hint, self.using))
         if self.claimed is None:
             return self._give_back()
         if self.token and self.claimed.stamp not in (None, SUSPECTED, self.token):
             return self._judge(self.claimed, self.claimed.stamp)
         try:
-            result = self._in_savepoint(self.claimed)
+            result = self._in_savepoint(self.claimed, form)
         except StopNow:
             raise
         except BaseException as error:
@@ -187,7 +188,8 @@ class AtomicAttempt(Attempt):
                 raise
             return self._record_here(self.claimed, Failure.of(error))
         # Beyond the savepoint nothing can be undone alone: a failure undoes the transaction.
-        if not store.mark_executed(self.claimed, result, self.using):
+        claimed = self.claimed
+        if not form.mark(lambda: store.mark_executed(claimed, result, self.using)):
             raise JobRowGone
         return Executed(self.hint, self.label(), self.seconds(), **self.told())
 
@@ -207,11 +209,11 @@ class AtomicAttempt(Attempt):
         """Whether the attempt only met another transaction, and there is a try left."""
         return self.may_retry and bool(self.claimed) and trouble.is_conflict(error, self.using)
 
-    def _in_savepoint(self, claimed: Claimed) -> str:
+    def _in_savepoint(self, claimed: Claimed, form: OneByOne) -> str:
         """Run the job; its result as JSON."""
         returned = False
         try:
-            with transaction.atomic(using=self.using):
+            with form.savepoint():
                 self.result = self.call(claimed)
                 result = payload.dump_result(self.result)
                 self._check_transaction()

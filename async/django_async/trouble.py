@@ -18,6 +18,9 @@ MISSING = ("42P01", "42703", 1054, 1146)
 ACTIVE = 1
 """libpq's PQTRANS_ACTIVE, as psycopg's TransactionStatus has it: a statement is in progress."""
 
+IN_TRANSACTION = 2
+"""libpq's PQTRANS_INTRANS: within a transaction that can go on."""
+
 IN_ERROR = 3
 """libpq's PQTRANS_INERROR: a statement has failed."""
 
@@ -38,6 +41,18 @@ def is_aborted(connection: BaseDatabaseWrapper) -> bool:
     if connection.needs_rollback or connection.vendor != "postgresql":
         return bool(connection.needs_rollback)
     return bool(connection.connection.info.transaction_status == IN_ERROR)
+
+
+def is_within_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether PostgreSQL is in a transaction that can go on."""
+    session = connection.connection
+    return session is not None and session.info.transaction_status == IN_TRANSACTION
+
+
+def is_psycopg3(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the driver is psycopg 3; psycopg2 does without what needs it."""
+    module = getattr(connection, "Database", None)
+    return connection.vendor == "postgresql" and getattr(module, "__name__", "") == "psycopg"
 
 
 def has_lost(session: Any, connection: BaseDatabaseWrapper) -> bool:

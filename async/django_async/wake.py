@@ -19,9 +19,9 @@ import time
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import conf
+from django_async.trouble import is_psycopg3
 
 CHANNEL = "django_async"
 
@@ -123,7 +123,7 @@ class Ear:
 
     @property
     def _can_hear(self) -> bool:
-        return _is_psycopg3(self._connection) and conf.current().notify
+        return is_psycopg3(self._connection) and conf.current().notify
 
     def _note(self, notification: Any) -> None:
         """Between two looks, in the answer to some statement."""
@@ -132,9 +132,3 @@ class Ear:
 
 def _job_id(payload: str) -> int | None:
     return int(payload) if payload.isdecimal() else None
-
-
-def _is_psycopg3(connection: BaseDatabaseWrapper) -> bool:
-    """psycopg2 can listen as well; its users have the looks."""
-    module = getattr(connection, "Database", None)
-    return connection.vendor == "postgresql" and getattr(module, "__name__", "") == "psycopg"

@@ -222,6 +222,7 @@ def test_a_back_off_has_to_be_allowed_too() -> None:
         ({"BATCH_SIZE": 0, "ALLOWED_FUNCTION": 1}, ["BATCH_SIZE", '"ALLOWED_FUNCTIONS"']),
         ({"MAX_CRASHES": 0}, ["MAX_CRASHES", "from 1, or None"]),
         ({"MAX_CRASHES": "3"}, ["MAX_CRASHES"]),
+        ({"COALESCE": 1}, ["COALESCE", "True or False"]),
         ({"TIMEOUT": 0}, ['"TIMEOUT"', "above 0, or None"]),
         ({"TIMEOUT": "1 h"}, ['"TIMEOUT"']),
         ({"TIMEOUT_GRACE": -1}, ["TIMEOUT_GRACE", "from 0"]),

@@ -1,7 +1,7 @@
 """One job's transaction: effects, children, result and mark together, or nothing but the error.
 
 Each promise holds whichever way the job is run: by ``execute()``, by a flush in this process, and
-by a worker.
+by a worker; and in whichever form its transaction travels to the server (roundtrips.py).
 """
 
 from __future__ import annotations
@@ -32,6 +32,13 @@ several_writers = pytest.mark.skipif(ON_SQLITE, reason="SQLite has one writer at
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Run = Callable[[Job], Job]
+
+
+@pytest.fixture(params=["coalesced", "one by one"] if ON_POSTGRES else ["one by one"], autouse=True)
+def form(request: pytest.FixtureRequest, settings: Any) -> Any:
+    """How the transaction travels, if it is not a TestCase's."""
+    settings.ASYNC = {"COALESCE": request.param == "coalesced"}
+    return request.param
 
 
 @pytest.fixture(params=WAYS)
@@ -113,6 +120,13 @@ def test_the_error_of_a_job_that_commits_says_that_its_effects_stay(
     assert notes() == ["committed by the job"]
 
 
+@pytest.mark.skipif(not ON_POSTGRES, reason="only psycopg begins another transaction then")
+def test_what_a_job_does_after_its_own_commit_is_undone(run: Run) -> None:
+    assert_one_failure(run(schedule(abuse.commit_and_go_on)), "TransactionEnded")
+    assert notes() == ["committed by the job"]
+    assert Job.objects.count() == 1
+
+
 @pytest.mark.skipif(not ON_MYSQL, reason="data definition is part of the transaction elsewhere")
 def test_data_definition_commits_on_mysql_and_is_a_failure(run: Run) -> None:
     assert_one_failure(run(schedule(abuse.define_data)), "TransactionEnded")
@@ -146,6 +160,13 @@ def test_savepoints_and_their_hooks_work_as_in_any_transaction(run: Run) -> None
     assert job.result == '["kept"]'
     assert notes() == ["kept", "hook of what was kept"]
     assert Job.objects.count() == 1
+
+
+@pytest.mark.skipif(not ON_POSTGRES, reason="only PostgreSQL has cursors of the server's")
+def test_a_cursor_of_the_servers_may_lock_what_it_reads(run: Run) -> None:
+    Account.objects.create(name="locked", balance=1)
+    job = run(schedule(jobs.locks_by_cursor))
+    assert (job.state, job.result) == ("executed", "1")
 
 
 def test_an_effect_of_one_failure_is_not_found_by_the_next_job(run: Run) -> None:

@@ -159,6 +159,12 @@ def commit_and_raise() -> None:
     raise ValueError("after its own commit")
 
 
+def commit_and_go_on() -> None:
+    """What comes after its own COMMIT is in a transaction again."""
+    commit()
+    effects()
+
+
 def rollback() -> None:
     effects()
     _execute("ROLLBACK")

@@ -8,7 +8,7 @@ import signal
 from typing import Any
 
 from django_async import schedule
-from suite.models import Note
+from suite.models import Account, Note
 
 
 def note(text: str = "noted") -> str:
@@ -41,6 +41,11 @@ def leave(code: int = 0) -> None:
     """Have an effect, and leave without a word."""
     Note.objects.create(text="leave")
     os._exit(code)
+
+
+def locks_by_cursor() -> int:
+    """Read and lock rows one at a time."""
+    return sum(1 for _ in Account.objects.select_for_update().iterator(chunk_size=1))
 
 
 def nothing(*args: Any, **kwargs: Any) -> None:

@@ -1,0 +1,123 @@
+"""How a job's transaction travels: what it costs in messages, and when which form is taken.
+
+That both forms keep the same promises is in test_transaction.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from django_async import roundtrips, schedule
+from django_async.models import Job
+from suite import jobs
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="of PostgreSQL's driver"),
+]
+
+
+@pytest.fixture
+def messages(tmp_path: Path) -> Callable[[Callable[[], object]], list[str]]:
+    """What a call sends to the server: libpq writes it down."""
+
+    def sent_by(call: Callable[[], object]) -> list[str]:
+        libpq = connection.connection.pgconn
+        with (tmp_path / "trace").open("w+") as trace:
+            libpq.trace(trace.fileno())
+            try:
+                call()
+            finally:
+                libpq.untrace()
+            trace.seek(0)
+            lines = [line.split("\t") for line in trace.read().splitlines()]
+        return [line[4].strip(' "') for line in lines if line[1:2] == ["F"] and line[3] == "Query"]
+
+    return sent_by
+
+
+def test_a_job_costs_two_messages_and_its_own(
+    messages: Callable[[Callable[[], object]], list[str]],
+) -> None:
+    sent = messages(schedule(jobs.note).execute)
+    begin, insert, end = sent[:3]
+    assert begin.startswith("BEGIN; SELECT name")
+    assert begin.endswith("SAVEPOINT django_async_job")
+    assert insert.startswith("INSERT INTO")
+    assert end.startswith("RELEASE SAVEPOINT django_async_job; WITH marked AS (UPDATE async_job")
+    assert end.endswith("COMMIT")
+    assert [message.split()[0] for message in sent[3:]] == ["SELECT"]  # execute() reads the job
+
+
+def test_one_by_one_each_statement_is_a_message(
+    messages: Callable[[Callable[[], object]], list[str]], settings: Any
+) -> None:
+    settings.ASYNC = {"COALESCE": False}
+    sent = messages(schedule(jobs.note).execute)
+    verbs = " ".join(message.split()[0] for message in sent)
+    assert verbs == "BEGIN SELECT SAVEPOINT INSERT RELEASE UPDATE COMMIT SELECT"
+
+
+def test_a_job_that_has_gone_costs_one_message_and_its_rollback(
+    messages: Callable[[Callable[[], object]], list[str]], flush: Callable[..., Any]
+) -> None:
+    job = schedule(jobs.note)
+    Job.objects.filter(pk=job.pk).delete()
+
+    def attempt() -> None:
+        with pytest.raises(Job.DoesNotExist):
+            job.execute()
+
+    verbs = [message.split()[0] for message in messages(attempt)]
+    assert verbs == ["BEGIN;", "SELECT", "ROLLBACK", "SELECT"]
+
+
+@contextmanager
+def connected(**options: Any) -> Iterator[None]:
+    """Within the block, the connection was made with these options."""
+    before = connection.settings_dict["OPTIONS"]
+    connection.close()
+    connection.settings_dict["OPTIONS"] = {**before, **options}
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict["OPTIONS"] = before
+
+
+def form() -> type[roundtrips.OneByOne]:
+    with transaction.atomic():
+        return type(roundtrips.form_for(connection))
+
+
+def test_by_default_it_is_coalesced() -> None:
+    assert form() is roundtrips.Coalesced
+
+
+@pytest.mark.parametrize("options", [{"server_side_binding": True}, {"isolation_level": 2}])
+def test_where_a_message_cannot_carry_it_statements_go_one_by_one(options: dict[str, Any]) -> None:
+    with connected(**options):
+        assert form() is roundtrips.OneByOne
+        job = schedule(jobs.note)
+        job.execute()
+        assert job.state == "executed"
+
+
+@pytest.mark.django_db(transaction=False)
+def test_within_a_test_case_statements_go_one_by_one() -> None:
+    assert form() is roundtrips.OneByOne
+
+
+def test_within_somebody_elses_transaction_statements_go_one_by_one() -> None:
+    connections["default"].set_autocommit(False)
+    try:
+        assert form() is roundtrips.OneByOne
+    finally:
+        connections["default"].rollback()
+        connections["default"].set_autocommit(True)
