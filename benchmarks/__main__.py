@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import environments, machine, record, report, rounds
-from benchmarks.catalogue import ALL_DATABASES, BY_NAME, OWN, SYSTEMS, YARDSTICK
+from benchmarks import environments, machine, record, report, rounds, texts
+from benchmarks.catalogue import ALL_DATABASES, BY_MODULE, BY_NAME, OWN, SYSTEMS, YARDSTICK
 from benchmarks.environments import ROOT, CannotRun
 from benchmarks.record import Record
 
 PAGE = ROOT / "docs" / "performance.md"
 NOTES = record.FOLDER / "notes.md"
 MICRO = ROOT / "benchmarks" / "micro"
-WORKLOADS = tuple(report.WORKLOADS)
-EXPERIMENTS = ("enqueue", "latency", "scaling", "backlog", "memory")
+WORKLOADS = tuple(texts.WORKLOADS)
+EXPERIMENTS = ("enqueue", "latency", "scaling", "backlog", "memory", "notify")
 SCALE = (1, 2, 4, 8, 16)
 SIZES = (0, 1_000, 10_000, 100_000, 1_000_000)
 
@@ -31,9 +31,9 @@ def main() -> None:
         made = list(experiments(options))
     except CannotRun as reason:
         sys.exit(f"benchmarks: {reason}")
-    page, _ = report.document(made)
-    print(page)
-    if options.write:
+    if made:
+        print(report.document(made)[0])
+    if made and options.write:
         for one in made:
             record.save(one)
         write_page()
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     names = (*WORKLOADS, *EXPERIMENTS, "micro", "page")
     add("what", nargs="*", metavar="WHAT", help=f"W1 W2, or of: {', '.join(names)}")
     add("--database", default="postgres", choices=ALL_DATABASES)
-    add("--system", action="append", choices=list(BY_NAME), help="only this one; repeatable")
+    add("--system", action="append", choices=list(BY_MODULE), help="only this one; repeatable")
     add("--workers", type=positive, nargs="+", metavar="N", help="4; of scaling 1 2 4 8 16")
     add("--rounds", type=positive, metavar="N", help="5, or 3 with --quick")
     add("--seconds", type=float, metavar="S", help="of each figure: 3, or 0.5 with --quick")
@@ -88,11 +88,13 @@ def experiments(options: argparse.Namespace) -> list[Record]:
         return [*made, *(globals()[name](bench, options) for name in asked)]
 
 
-def chosen(options: argparse.Namespace, workloads: Sequence[str], asked: Sequence[str]) -> list[Any]:
+def chosen(
+    options: argparse.Namespace, workloads: Sequence[str], asked: Sequence[str]
+) -> list[Any]:
     """The systems that take part."""
     if options.system:
-        return [BY_NAME[name] for name in options.system]
-    if not workloads and set(asked) <= {"scaling", "backlog"}:
+        return [BY_MODULE[name] for name in options.system]
+    if not workloads and set(asked) <= {"scaling", "backlog", "notify"}:
         return [BY_NAME[YARDSTICK], BY_NAME[OWN]]
     return list(SYSTEMS)
 
@@ -117,7 +119,7 @@ def enqueue(bench: rounds.Bench, options: argparse.Namespace) -> Record:
 def latency(bench: rounds.Bench, options: argparse.Namespace) -> Record:
     """Milliseconds to the start of a job, of an idle queue and of one with work."""
     only_queues(bench)
-    asked = {"loaded": True, "seconds": seconds(options)}
+    asked = {"seconds": seconds(options), "idle": 2.0 if options.quick else 5.0}
     workers = (options.workers or [4])[0]
     runs = {"": rounds.run(bench, min(count(options), 3), "latency", workers, **asked)}
     return recorded(bench, "latency", [], runs)
@@ -145,9 +147,17 @@ def memory(bench: rounds.Bench, options: argparse.Namespace) -> Record:
 def backlog(bench: rounds.Bench, options: argparse.Namespace) -> Record:
     """The fetch and schedule() beside more and more rows."""
     sizes = SIZES[:-1] if options.quick else SIZES
-    asked = {"sizes": sizes, "priorities": [1, 100]}
-    found = bench.ask(BY_NAME[OWN], "backlog", **asked)
+    found = bench.ask(BY_NAME[OWN], "backlog", sizes=sizes, priorities=[1, 100])
     return recorded(bench, "backlog", [], {"": [{OWN: found}]})
+
+
+def notify(bench: rounds.Bench, options: argparse.Namespace) -> Record:
+    """What waking services costs schedule()."""
+    bench.systems = [BY_NAME[OWN]]
+    asked = {"processes": options.workers or [1, 4, 16], "seconds": seconds(options)}
+    return recorded(
+        bench, "notify", [], {"": rounds.run(bench, count(options), "notify", 4, **asked)}
+    )
 
 
 def only_queues(bench: rounds.Bench) -> None:
@@ -198,7 +208,8 @@ def write_page() -> None:
 def run_micro() -> None:
     """The micro-benchmarks, through pytest-benchmark."""
     python = environments.prepare(BY_NAME[OWN], "postgres")
-    command = [python, "-m", "pytest", "-c", MICRO / "pytest.ini", f"--rootdir={ROOT}", MICRO]
+    options = ["-c", f"{MICRO}/pytest.ini", f"--rootdir={ROOT}", str(MICRO)]
+    command = [str(python), "-m", "pytest", *options]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise CannotRun("the micro-benchmarks failed, see above")
 

@@ -1,4 +1,4 @@
-"""Whether the queue stays as fast however much lies in its table: waiting, executed and in the future.
+"""Whether the queue stays as fast however much lies in its table: waiting, done, in the future.
 
 Run by ``python -m benchmarks backlog`` in the queue's own environment, on its scratch database.
 """
@@ -48,7 +48,9 @@ def _fill(size: int, priorities: int) -> None:
         done = BLOCK
         while done < size:
             done += _double(share, min(done, size - done))
-    table = "ANALYZE TABLE async_job" if connection.vendor == "mysql" else "VACUUM ANALYZE async_job"
+    table = (
+        "ANALYZE TABLE async_job" if connection.vendor == "mysql" else "VACUUM ANALYZE async_job"
+    )
     _execute("ANALYZE" if connection.vendor == "sqlite" else table)
 
 
@@ -82,7 +84,7 @@ def _double(share: str, count: int) -> int:
     from django_async.models import Job
 
     names = [
-        connection.ops.quote_name(field.column)
+        connection.ops.quote_name(field.attname)
         for field in Job._meta.concrete_fields
         if not field.primary_key and not getattr(field, "generated", False)
     ]

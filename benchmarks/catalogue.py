@@ -1,6 +1,6 @@
 """What is compared: how each system is installed and run, and what it promises of a job.
 
-To add a peer: a line in SYSTEMS, and a module in systems/ with the functions of systems/__init__.py.
+To add a peer: an entry in SYSTEMS, and a module in systems/ with the functions of Adapter there.
 """
 
 from __future__ import annotations
@@ -202,7 +202,5 @@ SYSTEMS = (
 BY_NAME = {system.name: system for system in SYSTEMS}
 BY_MODULE = {system.module: system for system in SYSTEMS}
 
-LEFT_OUT = {
-    "django-async 0.7.3": "needs Python 3.6 and Django 1.11"
-}
+LEFT_OUT = {"django-async 0.7.3": "needs Python 3.6 and Django 1.11"}
 """What is never measured, and why."""

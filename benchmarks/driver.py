@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import sys
 import time
@@ -35,7 +34,6 @@ SAMPLE = {"W3": 2, "W4": 2, "W4 in a transaction": 2}
 SAMPLE_AT_LEAST = 100
 LARGEST = 50_000
 MANY = 10_000
-PROBES = 100
 
 
 def prepare() -> None:
@@ -83,11 +81,11 @@ def _drained(group: processes.Group, workload: str, seconds: float) -> dict[str,
     if SYSTEM.module == "rq":
         sample = min(sample, 5 * WORKERS)
     measured = _timed(group, workload, sample)
-    for _ in range(3):
+    for _ in range(3):  # with the few jobs of the sample it may be far slower
         count = min(LARGEST, max(sample, round(measured["rate"] * seconds)))
         measured = _timed(group, workload, count)
         if count in (sample, LARGEST) or count / measured["rate"] > seconds / 2:
-            break  # else it was far slower with the few jobs of the sample
+            break
     return measured
 
 
@@ -169,38 +167,12 @@ def enqueue(count: int) -> dict[str, float]:
     return {name: _rate(MANY if name == "many" else count, do) for name, do in shapes.items()}
 
 
-def latency(loaded: bool, seconds: float) -> dict[str, Any]:
-    """Milliseconds from the return of an enqueue to the start of the job: while nothing else is
-    there, and while other jobs come at half the rate at which they are run."""
+def latency(seconds: float, idle: float) -> dict[str, Any]:
+    """How soon a job starts: see latency.py."""
+    from benchmarks.latency import measure
+
     with _service() as group:
-        found: dict[str, Any] = {"idle": _delays(group, 0.0)[0]}
-        if loaded:
-            rate = _drained(group, "W1", seconds)["rate"]
-            found["loaded"], found["load"] = _delays(group, rate / 2)
-            found["wanted"] = rate / 2
-        return found
-
-
-def _delays(group: processes.Group, load: float) -> tuple[list[float], float]:
-    """The delays of the probes, and how many other jobs a second were enqueued between them."""
-    tally.clear()
-    delays, began, sent = [], time.monotonic(), 0
-    for number in range(PROBES):
-        pause = time.monotonic() + random.uniform(0.03, 0.07)
-        while time.monotonic() < pause:
-            if sent < (time.monotonic() - began) * load:
-                _adapter().enqueue("W1", "")
-                sent += 1
-            else:
-                time.sleep(0.0005)
-        _adapter().enqueue("probe", str(number))
-        returned = time.monotonic()
-        processes.wait_for(partial(tally.probe, number), DEADLINE, every=0.001)
-        delays.append((tally.probe(number) - returned) * 1000)
-        group.check()
-    seconds = time.monotonic() - began
-    processes.wait_for(lambda: not _adapter().left(), DEADLINE)
-    return delays, sent / seconds
+        return measure(_adapter(), group, partial(_drained, group, "W1", seconds), idle)
 
 
 def memory(count: int) -> dict[str, Any]:
@@ -251,7 +223,9 @@ def _adapter() -> Any:
 
 def empty() -> None:
     """Nothing of what was before is left: rows, stale statistics, messages, tallies."""
-    tables = [name for name in connection.introspection.table_names() if name != "django_migrations"]
+    tables = [
+        name for name in connection.introspection.table_names() if name != "django_migrations"
+    ]
     connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), tables))
     if connection.vendor != "mysql":
         _execute("ANALYZE")

@@ -22,7 +22,7 @@ class Spread:
     def show(self, form: str = ",.0f") -> str:
         """As in the tables."""
         if math.isnan(self.middle):
-            return "–"
+            return "-"
         return f"{self.middle:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 

@@ -30,7 +30,9 @@ WRITES = ("W1", "W5", "warm")
 
 MB_OF_TEXTS = 14_000
 # An application that is there before the fork, of so many MB: what do the workers share of it?
-BALLAST = [f"{number:016x}" for number in range(int(os.environ.get("BENCHMARK_BALLAST", 0)) * MB_OF_TEXTS)]
+BALLAST = [
+    f"{number:016x}" for number in range(int(os.environ.get("BENCHMARK_BALLAST", 0)) * MB_OF_TEXTS)
+]
 
 
 def run(workload: str, argument: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Plots as SVG: bars with their spread, and lines. They can be read by ear, in light and in dark."""
+"""Plots as SVG: bars with their spread, and lines. Readable by ear, in light and in dark."""
 
 from __future__ import annotations
 
@@ -110,5 +110,7 @@ def _document(title: str, said: str, height: int, parts: Iterable[str]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img"'
         f' aria-labelledby="title said">\n<title id="title">{escape(title)}</title>\n'
         f'<desc id="said">{escape(said)}</desc>\n<style>{STYLE}</style>\n'
-        f'<text class="title" x="12" y="24">{escape(title)}</text>\n' + "\n".join(parts) + "\n</svg>\n"
+        f'<text class="title" x="12" y="24">{escape(title)}</text>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
     )

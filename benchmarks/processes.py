@@ -1,4 +1,4 @@
-"""Processes of a queue, as /proc shows them: start, hold and end them; their CPU time and memory."""
+"""Processes of a queue, as /proc shows them: start, hold, end them; their CPU time and memory."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 
 def server_cpu_seconds() -> float:
-    """What the servers on this machine have used so far, with those of their sessions that ended."""
+    """What the servers on this machine have used so far, their ended sessions included."""
     total = 0.0
     for path in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,10 +1,9 @@
-"""What a run of the benchmark leaves behind: its raw figures, and all that is needed to judge them."""
+"""What a run of the benchmark leaves behind: raw figures, and all that is needed to judge them."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks.environments import ROOT

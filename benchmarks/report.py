@@ -6,35 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks import plot
+from benchmarks import plot, texts
 from benchmarks.catalogue import BY_NAME, OWN, YARDSTICK
 from benchmarks.figures import NOTHING, each, percentiles, ratio, spread, systems
 from benchmarks.record import Record
 
-HEAD = """\
-# Performance
-
-This page is written by the benchmark itself. Each section names the command that gave its figures;
-the raw ones are beside this page in `performance/`. [benchmarks/README.md](../benchmarks/README.md)
-says how to run it, and how each figure is taken.
-
-What counts here are the ratios. The yardstick is the work that cannot be saved: as many forked
-processes as there are workers, each with a connection that it keeps, do in a plain loop what the
-jobs do, one transaction each: `atomic()`, the same job, and one `UPDATE` of a row by its primary key
-where a queue marks its job. A ratio of 0.5 means that the queue doubles the cost of such a job.
-
-Each round measures everything once, side by side; a ratio is that of two figures of one round.
-Figures are medians, with the lowest and the highest in brackets.
-"""
-
-WORKLOADS = {
-    "W1": "a job that inserts one row through the ORM, in a transaction",
-    "W2": "a job that does nothing; the yardstick is a transaction with nothing but its `UPDATE`",
-    "W3": "20 ms of CPU",
-    "W4": "50 ms of waiting; django-async with `atomic: False`, the yardstick in its transaction",
-    "W4 in a transaction": "the same, for django-async in the job's transaction",
-    "W5": "W1 with an argument of 10 kB",
-}
+NONE = "-"
 
 Plots = dict[str, str]
 Row = list[str]
@@ -44,7 +21,7 @@ Row = list[str]
 class Document:
     """The page, and the plots that lie beside it."""
 
-    parts: list[str] = field(default_factory=lambda: [HEAD])
+    parts: list[str] = field(default_factory=lambda: [texts.HEAD])
     plots: Plots = field(default_factory=dict)
 
     def draw(self, name: str, what: str, svg: str) -> None:
@@ -78,7 +55,7 @@ def _throughput(record: Record, page: Document) -> None:
     for workload in record.names:
         for workers, rounds in record.runs.items():
             page.parts.append(f"## {workload} with {workers} workers, {_server(record)}\n")
-            page.parts.append(f"{WORKLOADS[workload].capitalize()}.\n")
+            page.parts.append(f"{workload} is {texts.WORKLOADS[workload]}.\n")
             _rates(rounds, workload, page, f"{workload}-{workers}-{record.database}".lower())
 
 
@@ -94,7 +71,7 @@ def _rates(rounds: Sequence[dict[str, Any]], workload: str, page: Document, name
         name.replace(" ", "-"),
         f"{workload}, jobs a second by system",
         plot.bars(
-            f"{workload}: {WORKLOADS[workload].partition(';')[0]}".replace("`", ""),
+            f"{workload}: {texts.WORKLOADS[workload].partition(';')[0]}".replace("`", ""),
             "jobs a second",
             [plot.Bar(one, it.middle, it.low, it.high, _kind(one)) for one, it in shown.items()],
         ),
@@ -131,10 +108,7 @@ def _kind(system: str) -> str:
 
 def _enqueue(record: Record, page: Document) -> None:
     page.parts.append(f"## Enqueue, {_server(record)}\n")
-    page.parts.append(
-        "Jobs a second: one by one, each with a commit of its own; one by one inside one"
-        " transaction; 10,000 in the fastest way that each documents.\n"
-    )
+    page.parts.append(texts.ENQUEUE)
     [rounds] = record.runs.values()
     forms = ("one", "inside", "many")
     ranked = systems(rounds, lambda one: spread(each(rounds, one, "one")).middle)
@@ -147,39 +121,39 @@ def _enqueue(record: Record, page: Document) -> None:
 
 def _joins(system: str) -> str:
     promises = BY_NAME[system].promises
-    return promises.joins if promises else "–"
+    return promises.joins if promises else NONE
 
 
 def _latency(record: Record, page: Document) -> None:
     page.parts.append(f"## Latency, {_server(record)}\n")
-    page.parts.append(
-        "Milliseconds from the return of an enqueue to the start of the job: with nothing else to"
-        " do, and while W1 jobs come at half the rate at which the system runs them.\n"
-    )
+    page.parts.append(texts.LATENCY)
     [rounds] = record.runs.values()
-    found = [row for one in systems(rounds, lambda _: 0.0) if (row := _latency_row(rounds, one))]
+    found = [_latency_row(rounds, one) for one in systems(rounds, lambda _: 0.0)]
     found.sort(key=lambda row: float(row[1]))
-    page.table(["", "idle p50", "idle p99", "loaded p50", "loaded p99", "load, a second"], found)
+    page.table(
+        ["", "idle p50", "p99", "loaded p50", "p99", "load, a second", "CPU while idle"], found
+    )
+
+
+_LOAD = {"load": ",.0f", "share": ".1%"}
 
 
 def _latency_row(rounds: Sequence[dict[str, Any]], system: str) -> Row:
     taken = [one[system] for one in rounds if system in one]
     row = [system]
     for form in ("idle", "loaded"):
-        delays = [delay for one in taken for delay in one.get(form, ())]
-        row += [f"{value:.1f}" for value in percentiles(delays)] if delays else ["–", "–"]
-    return [*row, spread(one["load"] for one in taken if "load" in one).show()]
+        delays = [delay for one in taken for delay in one[form]]
+        row += [f"{value:.1f}" for value in percentiles(delays)]
+    return [*row, *(spread(one[what] for one in taken).show(f) for what, f in _LOAD.items())]
 
 
 def _memory(record: Record, page: Document) -> None:
     page.parts.append(f"## Memory, {_server(record)}\n")
-    page.parts.append(
-        "MB after 500 jobs, with 4 workers: what all processes take (PSS), and what a worker has to"
-        " itself; bare, and with an application that holds 100 MB of objects before its workers"
-        " are there.\n"
-    )
+    page.parts.append(texts.MEMORY)
     names = systems(record.runs["0"], lambda _: 0.0)
-    rows = [[one, *(cell for run in record.runs.values() for cell in _mb(run, one))] for one in names]
+    rows = [
+        [one, *(cell for run in record.runs.values() for cell in _mb(run, one))] for one in names
+    ]
     page.table(["", "all", "a worker's own", "all, 100 MB", "a worker's own, 100 MB"], rows)
 
 
@@ -192,7 +166,7 @@ def _mb(rounds: Sequence[dict[str, Any]], system: str) -> Row:
 
 def _scaling(record: Record, page: Document) -> None:
     page.parts.append(f"## Scaling, {_server(record)}\n")
-    page.parts.append("W1 jobs a second; CPU milliseconds a job, by who spends them.\n")
+    page.parts.append(texts.SCALING)
     rows, points = [], dict[str, list[tuple[float, float]]]()
     for workers, rounds in record.runs.items():
         for one in systems(rounds, lambda _: 0.0):
@@ -206,15 +180,12 @@ def _scaling(record: Record, page: Document) -> None:
 
 def _cpu(rounds: Sequence[dict[str, Any]], system: str) -> Row:
     found = [spread(each(rounds, system, "W1", who)) for who in ("parent", "workers", "server")]
-    return ["–" if one is NOTHING else f"{one.middle * 1000:.2f}" for one in found]
+    return [NONE if one is NOTHING else f"{one.middle * 1000:.2f}" for one in found]
 
 
 def _backlog(record: Record, page: Document) -> None:
     page.parts.append(f"## Backlog, {_server(record)}\n")
-    page.parts.append(
-        "As many rows wait as are executed, and as many as lie in the future. Milliseconds of"
-        " reading the next 64 jobs, and of `schedule()`.\n"
-    )
+    page.parts.append(texts.BACKLOG)
     [[found]] = record.runs.values()
     measured: list[dict[str, Any]] = found[OWN]
     page.table(
@@ -230,6 +201,17 @@ def _backlog(record: Record, page: Document) -> None:
         "<details><summary>How the database carries out the fetch from the largest backlog"
         f"</summary>\n\n```\n{plans}\n```\n\n</details>\n"
     )
+
+
+def _notify(record: Record, page: Document) -> None:
+    page.parts.append(f"## NOTIFY, {_server(record)}\n")
+    page.parts.append(texts.NOTIFY)
+    [rounds] = record.runs.values()
+    rows = []
+    for number in rounds[0][OWN]:
+        rates = [[one[OWN][number][form] for one in rounds] for form in ("off", "after", "inside")]
+        rows.append([number, *(spread(values).show() for values in rates)])
+    page.table(["processes", "off", "after", "inside"], rows)
 
 
 def _server(record: Record) -> str:
@@ -274,4 +256,5 @@ SECTIONS: dict[str, Callable[[Record, Document], None]] = {
     "scaling": _scaling,
     "backlog": _backlog,
     "memory": _memory,
+    "notify": _notify,
 }

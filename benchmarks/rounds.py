@@ -19,6 +19,8 @@ from benchmarks.catalogue import LEFT_OUT, System
 from benchmarks.environments import ROOT, CannotRun
 
 MEMORY = "/dev/shm"
+OWN_MODULES = ("backlog", "notify")
+"""Operations that only the queue has."""
 LIMIT = 600.0
 """Seconds for one operation on one system."""
 
@@ -49,11 +51,17 @@ class Bench:
             "BENCHMARK_TALLY": str(self.folder / system.module),
             "BENCHMARK_REDIS": self.redis[0] if self.redis else "",
         }
-        module = "benchmarks.backlog" if operation == "backlog" else "benchmarks.driver"
-        command = [self.pythons[system.name], "-m", module, operation, json.dumps(options)]
+        module = operation if operation in OWN_MODULES else "driver"
+        command = [str(self.pythons[system.name]), "-m", f"benchmarks.{module}"]
         try:
             done = subprocess.run(
-                command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=LIMIT, check=False
+                command,
+                cwd=ROOT,
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=LIMIT,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             raise CannotRun(f"{operation} did not end within {LIMIT:.0f} s") from None

@@ -77,9 +77,7 @@ def test_the_fetch_of_an_empty_queue_is_one_probe() -> None:
 def test_a_page_is_a_probe_and_the_reads_of_a_priority(waiting: int) -> None:
     """However many wait, are done or lie in the future."""
     schedule_many({"function": nothing} for _ in range(waiting))
-    schedule_many(
-        {"function": nothing, "run_after": timedelta(hours=1)} for _ in range(waiting)
-    )
+    schedule_many({"function": nothing, "run_after": timedelta(hours=1)} for _ in range(waiting))
     assert len(page(None)) == PAGE
     assert statements(lambda: page(None)) == ["SELECT"] * 3
 

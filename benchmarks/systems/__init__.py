@@ -12,7 +12,7 @@ class Adapter(Protocol):
     """What the driver needs of a queue. Jobs are calls of ``jobs.run(workload, argument)``."""
 
     def processes(self, workers: int) -> list[list[str]]:
-        """The command lines, after the name of Python, that serve the queue with so many workers."""
+        """The command lines, after Python's own name, that serve the queue with so many workers."""
         ...
 
     def enqueue(self, workload: str, argument: str) -> object:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from django.conf import settings
 
 from benchmarks import jobs
+from benchmarks.settings import REDIS_URL
 
-app = Celery("benchmark", broker=settings.REDIS_URL)
+app = Celery("benchmark", broker=REDIS_URL)
 app.conf.update(task_ignore_result=True, CELERY_DB_REUSE_MAX=1_000_000_000)
+
 
 @app.task(name="run")
 def run(workload: str, argument: str) -> None:

@@ -1,4 +1,4 @@
-"""Celery with Redis, acknowledging a task when it is done: docs, "Should I use retry or acks_late?" """
+"""Celery with Redis, acknowledging a task when it is done; see its FAQ on acks_late."""
 
 from __future__ import annotations
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dramatiq
-from django.conf import settings
 from dramatiq.brokers.redis import RedisBroker
 
 from benchmarks import jobs
+from benchmarks.settings import REDIS_URL
 
-broker = RedisBroker(url=settings.REDIS_URL)
+broker = RedisBroker(url=REDIS_URL)
 dramatiq.set_broker(broker)
+
 
 @dramatiq.actor
 def run(workload: str, argument: str) -> None:

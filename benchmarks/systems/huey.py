@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 import sys
+from pathlib import Path
 
-from django.conf import settings
 from huey import RedisHuey
 
 from benchmarks import jobs
+from benchmarks.settings import REDIS_URL
 
-huey = RedisHuey("benchmark", url=settings.REDIS_URL, results=False)
+huey = RedisHuey("benchmark", url=REDIS_URL, results=False)
+
 
 @huey.task()
 def run(workload: str, argument: str) -> None:

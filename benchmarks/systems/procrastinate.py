@@ -29,7 +29,5 @@ def enqueue_many(workload: str, argument: str, count: int) -> object:
 
 def left() -> int:
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
-        )
+        cursor.execute("SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')")
         return int(cursor.fetchone()[0])

@@ -6,15 +6,15 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from django.conf import settings
 from django.db import connections
 from redis import Redis
 from rq import Queue
 from rq.worker_pool import WorkerPool
 
 from benchmarks import jobs
+from benchmarks.settings import REDIS_URL
 
-redis: Any = Redis.from_url(settings.REDIS_URL)
+redis: Any = Redis.from_url(REDIS_URL)
 queue = Queue(connection=redis)
 OPTIONS = {"result_ttl": 0}
 
