@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -38,9 +37,9 @@ def prepare(system: System, database: str) -> Path:
 def versions(system: System) -> dict[str, str]:
     """What is installed there, by package."""
     folder = FOLDER / f"benchmarks-{system.environment}"
-    listing = _run(_pip(), "-m", "pip", *_at(folder), "list", "--format=json")
     names = {*SHOWN, *(_name(one) for one in system.packages)}
-    found = {_name(one["name"]): one["version"] for one in json.loads(listing)}
+    parts = (path.stem.split("-") for path in folder.glob("lib/*/site-packages/*.dist-info"))
+    found = {_name(name): version for name, version in parts}
     return {name: found[name] for name in sorted(names) if name in found}
 
 

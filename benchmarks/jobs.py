@@ -7,7 +7,6 @@ says when it ran.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
@@ -27,12 +26,6 @@ WARM_SECONDS = 0.020
 ARGUMENTS = {"W5": "x" * 10_000}
 """By workload; other jobs have an empty one."""
 WRITES = ("W1", "W5", "warm")
-
-MB_OF_TEXTS = 14_000
-# An application that is there before the fork, of so many MB: what do the workers share of it?
-BALLAST = [
-    f"{number:016x}" for number in range(int(os.environ.get("BENCHMARK_BALLAST", 0)) * MB_OF_TEXTS)
-]
 
 
 def run(workload: str, argument: str = "") -> None:

@@ -55,7 +55,7 @@ class Bench:
         command = [str(self.pythons[system.name]), "-m", f"benchmarks.{module}"]
         try:
             done = subprocess.run(
-                command,
+                [*command, operation, json.dumps(options)],
                 cwd=ROOT,
                 env=env,
                 capture_output=True,
@@ -134,7 +134,9 @@ def run(
 def _round(
     bench: Bench, number: int, operation: str, workers: int, options: dict[str, Any]
 ) -> dict[str, Any]:
-    turn = number % len(bench.systems) if bench.systems else 0
+    if not bench.systems:
+        raise CannotRun("nothing is left that could be measured")
+    turn = number % len(bench.systems)
     found: dict[str, Any] = {}
     for system in [*bench.systems[turn:], *bench.systems[:turn]]:
         try:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import asyncpg
@@ -16,6 +17,7 @@ from pgqueuer.db import AsyncpgDriver
 from benchmarks import jobs
 
 ENTRYPOINT = "run"
+_runner = asyncio.Runner()
 
 
 def processes(workers: int) -> list[list[str]]:
@@ -23,19 +25,17 @@ def processes(workers: int) -> list[list[str]]:
 
 
 def install() -> object:
-    return asyncio.run(_with_queries("install"))
+    return _runner.run(_queries().install())
 
 
 def enqueue(workload: str, argument: str) -> object:
-    return enqueue_many(workload, argument, 1)
+    return _runner.run(_queries().enqueue(ENTRYPOINT, json.dumps([workload, argument]).encode()))
 
 
 def enqueue_many(workload: str, argument: str, count: int) -> object:
     payload = json.dumps([workload, argument]).encode()
-    if count == 1:
-        return asyncio.run(_with_queries("enqueue", ENTRYPOINT, payload))
     many = ([ENTRYPOINT] * count, [payload] * count, [0] * count)
-    return asyncio.run(_with_queries("enqueue", *many))
+    return _runner.run(_queries().enqueue(*many))
 
 
 def left() -> int:
@@ -44,12 +44,10 @@ def left() -> int:
         return int(cursor.fetchone()[0])
 
 
-async def _with_queries(name: str, *arguments: object) -> object:
-    opened = await _connect()
-    try:
-        return await getattr(Queries(AsyncpgDriver(opened)), name)(*arguments)
-    finally:
-        await opened.close()
+@cache
+def _queries() -> Any:
+    """On a connection that is kept."""
+    return Queries(AsyncpgDriver(_runner.run(_connect())))
 
 
 async def _connect() -> Any:
