@@ -109,7 +109,6 @@ def throughput(bench: rounds.Bench, options: argparse.Namespace, names: list[str
 
 def enqueue(bench: rounds.Bench, options: argparse.Namespace) -> Record:
     """Jobs a second, one by one and many at once."""
-    only_queues(bench)
     number = 300 if options.quick else 2000
     return recorded(
         bench, "enqueue", [], {"": rounds.run(bench, count(options), "enqueue", 4, count=number)}
@@ -118,7 +117,6 @@ def enqueue(bench: rounds.Bench, options: argparse.Namespace) -> Record:
 
 def latency(bench: rounds.Bench, options: argparse.Namespace) -> Record:
     """Milliseconds to the start of a job, of an idle queue and of one with work."""
-    only_queues(bench)
     asked = {"seconds": seconds(options), "idle": 2.0 if options.quick else 5.0}
     workers = (options.workers or [4])[0]
     runs = {"": rounds.run(bench, min(count(options), 3), "latency", workers, **asked)}
@@ -135,7 +133,6 @@ def scaling(bench: rounds.Bench, options: argparse.Namespace) -> Record:
 
 def memory(bench: rounds.Bench, options: argparse.Namespace) -> Record:
     """MB of the parents and of each worker."""
-    only_queues(bench)
     number, workers = min(count(options), 3), (options.workers or [4])[0]
     runs = {
         str(mb): rounds.run(bench, number, "memory", workers, ballast=mb, count=500)
@@ -153,16 +150,10 @@ def backlog(bench: rounds.Bench, options: argparse.Namespace) -> Record:
 
 def notify(bench: rounds.Bench, options: argparse.Namespace) -> Record:
     """What waking services costs schedule()."""
-    bench.systems = [BY_NAME[OWN]]
     asked = {"processes": options.workers or [1, 4, 16], "seconds": seconds(options)}
     return recorded(
         bench, "notify", [], {"": rounds.run(bench, count(options), "notify", 4, **asked)}
     )
-
-
-def only_queues(bench: rounds.Bench) -> None:
-    """Leave the bare ones out: they have nothing to enqueue."""
-    bench.systems = [system for system in bench.systems if system.promises]
 
 
 def count(options: argparse.Namespace) -> int:

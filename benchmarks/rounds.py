@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import environments, servers
-from benchmarks.catalogue import LEFT_OUT, System
+from benchmarks.catalogue import LEFT_OUT, OWN, System
 from benchmarks.environments import ROOT, CannotRun
 
 MEMORY = "/dev/shm"
@@ -121,7 +121,7 @@ def _memory() -> str | None:
 def run(
     bench: Bench, rounds: int, operation: str, workers: int, **options: Any
 ) -> list[dict[str, Any]]:
-    """What each round gave, by system. Each begins with another one, the yardstick's place too."""
+    """What each round gave, by system. Each round begins with another one."""
     results = []
     for number in range(rounds):
         began = time.monotonic()
@@ -134,13 +134,21 @@ def run(
 def _round(
     bench: Bench, number: int, operation: str, workers: int, options: dict[str, Any]
 ) -> dict[str, Any]:
-    if not bench.systems:
+    taking_part = [system for system in bench.systems if _takes_part(system, operation)]
+    if not taking_part:
         raise CannotRun("nothing is left that could be measured")
-    turn = number % len(bench.systems)
+    turn = number % len(taking_part)
     found: dict[str, Any] = {}
-    for system in [*bench.systems[turn:], *bench.systems[:turn]]:
+    for system in [*taking_part[turn:], *taking_part[:turn]]:
         try:
             found[system.name] = bench.ask(system, operation, workers, **options)
         except CannotRun as reason:
             bench.give_up(system, str(reason))
     return found
+
+
+def _takes_part(system: System, operation: str) -> bool:
+    """Where there is no queue, nothing is enqueued and nobody waits."""
+    if operation in OWN_MODULES:
+        return system.name == OWN
+    return operation == "drain" or system.promises is not None
