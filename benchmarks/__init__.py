@@ -1,1 +1,1 @@
-"""Measures the queue against the same work without a queue: ``python -m benchmarks --help``."""
+"""The queue against the same work without a queue, and against its peers: see README.md."""

@@ -1,50 +1,64 @@
-"""Measure the queue, and say what came out as a Markdown document."""
+"""Measure the queue side by side with the same work without a queue, and with its peers."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
+import subprocess
 import sys
-import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import django
+from benchmarks import environments, machine, record, report, rounds, texts
+from benchmarks.catalogue import ALL_DATABASES, BY_MODULE, BY_NAME, OWN, SYSTEMS, YARDSTICK
+from benchmarks.environments import ROOT, CannotRun
+from benchmarks.record import Record
 
-if TYPE_CHECKING:
-    from benchmarks.measure import Plan, Round
-
-DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
-DATABASES = ("postgres", "sqlite")
+PAGE = ROOT / "docs" / "performance.md"
+NOTES = record.FOLDER / "notes.md"
+MICRO = ROOT / "benchmarks" / "micro"
+WORKLOADS = tuple(texts.WORKLOADS)
+EXPERIMENTS = ("enqueue", "latency", "scaling", "backlog", "memory", "notify")
+SCALE = (1, 2, 4, 8, 16)
+SIZES = (0, 1_000, 10_000, 100_000, 1_000_000)
 
 
 def main() -> None:
     options = parser().parse_args()
-    os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
-    django.setup()
-    document = measure(options)
-    if options.write:
-        DOCUMENT.parent.mkdir(exist_ok=True)
-        DOCUMENT.write_text(document, encoding="utf-8")
-    else:
-        print(document)
+    try:
+        made = list(experiments(options))
+    except CannotRun as reason:
+        sys.exit(f"benchmarks: {reason}")
+    if made:
+        print(report.document(made)[0])
+    if made and options.write:
+        for one in made:
+            record.save(one)
+        write_page()
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description=f"{__doc__} It takes about a quarter of an hour.",
-        epilog="POSTGRES_HOST, _PORT, _USER and _PASSWORD say where PostgreSQL is.",
+        description=f"{__doc__} W1 and W2 with 4 workers take about half an hour, the first run"
+        " some minutes more: it makes virtual environments in .venv/.",
+        epilog="POSTGRES_HOST, _PORT, _USER and _PASSWORD, MYSQL_HOST and so on, and REDIS_URL say"
+        " where the servers are. More in benchmarks/README.md.",
     )
     add = parser.add_argument
-    add("--database", action="append", choices=DATABASES, help="only this one; repeatable")
+    names = (*WORKLOADS, *EXPERIMENTS, "micro", "page")
+    add("what", nargs="*", metavar="WHAT", help=f"W1 W2, or of: {', '.join(names)}")
+    add("--database", default="postgres", choices=ALL_DATABASES)
+    add("--system", action="append", choices=list(BY_MODULE), help="only this one; repeatable")
+    add("--workers", type=positive, nargs="+", metavar="N", help="4; of scaling 1 2 4 8 16")
     add("--rounds", type=positive, metavar="N", help="5, or 3 with --quick")
-    add("--jobs", type=positive, metavar="N", help="in the queue: 5,000, or 1,000 with --quick")
-    add("--workers", type=positive, nargs="+", default=[1, 2, 4, 8], metavar="N", help="1 2 4 8")
-    add("--quick", action="store_true", help="rougher, in about two minutes")
-    add("--write", action="store_true", help="write docs/performance.md instead of printing it")
+    add("--seconds", type=float, metavar="S", help="of each figure: 3, or 0.5 with --quick")
+    add("--quick", action="store_true", help="rougher, in a few minutes")
+    add("--write", action="store_true", help="keep the figures, and write docs/performance.md")
+    parser.set_defaults(names=names)
     return parser
 
 
@@ -56,33 +70,139 @@ def positive(text: str) -> int:
     return number
 
 
-def measure(options: argparse.Namespace) -> str:
-    """Run all rounds; the document."""
-    from benchmarks import machine, report  # models need Django's apps to be ready
-    from benchmarks.measure import Plan, scratch_database
+def experiments(options: argparse.Namespace) -> list[Record]:
+    """Run what was asked for."""
+    what = options.what or ["W1", "W2"]
+    if unknown := [name for name in what if name not in options.names]:
+        raise CannotRun(f"there is no {unknown[0]!r}; there are {', '.join(options.names)}")
+    if "micro" in what:
+        run_micro()
+    if "page" in what:
+        write_page()
+    asked = [name for name in what if name in EXPERIMENTS]
+    workloads = [name for name in what if name in WORKLOADS]
+    if not (asked or workloads):
+        return []
+    with rounds.bench(options.database, chosen(options, workloads, asked)) as bench:
+        made = [throughput(bench, options, workloads)] if workloads else []
+        return [*made, *(globals()[name](bench, options) for name in asked)]
 
-    plan = Plan(
-        rounds=options.rounds or (3 if options.quick else 5),
-        jobs=options.jobs or (1_000 if options.quick else 5_000),
-        workers=tuple(options.workers),
+
+def chosen(
+    options: argparse.Namespace, workloads: Sequence[str], asked: Sequence[str]
+) -> list[Any]:
+    """The systems that take part."""
+    if options.system:
+        return [BY_MODULE[name] for name in options.system]
+    if not workloads and set(asked) <= {"scaling", "backlog", "notify"}:
+        return [BY_NAME[YARDSTICK], BY_NAME[OWN]]
+    return list(SYSTEMS)
+
+
+def throughput(bench: rounds.Bench, options: argparse.Namespace, names: list[str]) -> Record:
+    """Jobs a second of each workload."""
+    asked = {"workloads": names, "seconds": seconds(options)}
+    numbers = options.workers or [4]
+    runs = {str(n): rounds.run(bench, count(options), "drain", n, **asked) for n in numbers}
+    return recorded(bench, "throughput", names, runs)
+
+
+def enqueue(bench: rounds.Bench, options: argparse.Namespace) -> Record:
+    """Jobs a second, one by one and many at once."""
+    number = 300 if options.quick else 2000
+    return recorded(
+        bench, "enqueue", [], {"": rounds.run(bench, count(options), "enqueue", 4, count=number)}
     )
-    results = []
-    for alias in options.database or DATABASES:
-        with scratch_database(alias):
-            rounds = [timed(alias, plan, number) for number in range(1, plan.rounds + 1)]
-            results.append(report.Result(alias, machine.describe_database(alias), rounds))
-    return report.document(results, plan, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]))
 
 
-def timed(alias: str, plan: Plan, number: int) -> Round:
-    """One round, with a sign of life."""
-    from benchmarks.measure import measure as measure_once
+def latency(bench: rounds.Bench, options: argparse.Namespace) -> Record:
+    """Milliseconds to the start of a job, of an idle queue and of one with work."""
+    asked = {"seconds": seconds(options), "idle": 2.0 if options.quick else 5.0}
+    workers = (options.workers or [4])[0]
+    runs = {"": rounds.run(bench, min(count(options), 3), "latency", workers, **asked)}
+    return recorded(bench, "latency", [], runs)
 
-    began = time.monotonic()
-    result = measure_once(alias, plan)
-    seconds = time.monotonic() - began
-    print(f"{alias}: round {number} of {plan.rounds}, {seconds:.0f} s", file=sys.stderr)
-    return result
+
+def scaling(bench: rounds.Bench, options: argparse.Namespace) -> Record:
+    """W1 with more and more workers, and where the CPU time goes."""
+    asked = {"workloads": ["W1"], "seconds": seconds(options)}
+    numbers = options.workers or SCALE
+    runs = {str(n): rounds.run(bench, count(options), "drain", n, **asked) for n in numbers}
+    return recorded(bench, "scaling", [], runs)
+
+
+def memory(bench: rounds.Bench, options: argparse.Namespace) -> Record:
+    """MB of the parents and of each worker."""
+    number, workers = min(count(options), 3), (options.workers or [4])[0]
+    runs = {
+        str(mb): rounds.run(bench, number, "memory", workers, ballast=mb, count=500)
+        for mb in (0, 100)
+    }
+    return recorded(bench, "memory", [], runs)
+
+
+def backlog(bench: rounds.Bench, options: argparse.Namespace) -> Record:
+    """The fetch and schedule() beside more and more rows."""
+    sizes = SIZES[:-1] if options.quick else SIZES
+    found = bench.ask(BY_NAME[OWN], "backlog", sizes=sizes, priorities=[1, 100])
+    return recorded(bench, "backlog", [], {"": [{OWN: found}]})
+
+
+def notify(bench: rounds.Bench, options: argparse.Namespace) -> Record:
+    """What waking services costs schedule()."""
+    asked = {"processes": options.workers or [1, 4, 16], "seconds": seconds(options)}
+    return recorded(
+        bench, "notify", [], {"": rounds.run(bench, count(options), "notify", 4, **asked)}
+    )
+
+
+def count(options: argparse.Namespace) -> int:
+    """How many rounds."""
+    return int(options.rounds or (3 if options.quick else 5))
+
+
+def seconds(options: argparse.Namespace) -> float:
+    """Of one figure, about."""
+    return float(options.seconds or (0.5 if options.quick else 3.0))
+
+
+def recorded(
+    bench: rounds.Bench, experiment: str, names: list[str], runs: dict[str, Any]
+) -> Record:
+    """The figures, with all that is needed to judge them."""
+    return Record(
+        experiment=experiment,
+        names=names,
+        command=shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        machine=machine.describe(),
+        database=bench.database,
+        server=bench.ask(bench.systems[0], "describe"),
+        redis=bench.redis[1] if bench.redis else "",
+        versions=bench.versions(),
+        left_out=bench.left_out,
+        runs=runs,
+    )
+
+
+def write_page() -> None:
+    """docs/performance.md and its plots, from all records that are kept."""
+    notes = NOTES.read_text(encoding="utf-8") if NOTES.exists() else ""
+    page, plots = report.document(record.load(), notes)
+    for stale in record.FOLDER.glob("*.svg"):
+        stale.unlink()
+    for name, svg in plots.items():
+        (record.FOLDER / name).write_text(svg, encoding="utf-8")
+    Path(PAGE).write_text(page, encoding="utf-8")
+
+
+def run_micro() -> None:
+    """The micro-benchmarks, through pytest-benchmark."""
+    python = environments.prepare(BY_NAME[OWN], "postgres")
+    options = ["-c", f"{MICRO}/pytest.ini", f"--rootdir={ROOT}", str(MICRO)]
+    command = [str(python), "-m", "pytest", *options]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        raise CannotRun("the micro-benchmarks failed, see above")
 
 
 if __name__ == "__main__":

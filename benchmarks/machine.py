@@ -4,50 +4,49 @@ from __future__ import annotations
 
 import os
 import platform
-import sqlite3
 from pathlib import Path
-
-import django
-from django.db import connections
+from typing import Any
 
 GIB = 1 << 30
+POSTGRES_SETTINGS = (
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "shared_buffers",
+    "max_wal_size",
+)
+MYSQL_SETTINGS = ("innodb_flush_log_at_trx_commit", "sync_binlog", "innodb_buffer_pool_size")
+SQLITE_SETTINGS = ("journal_mode", "synchronous")
 
 
 def describe() -> dict[str, str]:
-    """The machine and the software that all databases have in common."""
+    """The machine and the software that everything has in common."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     return {
-        "Processor": f"{_processor()}, {os.cpu_count()} cores for workers and server",
+        "Processor": f"{_processor()}, {os.cpu_count()} cores for workers and servers",
         "Memory": f"{memory:.0f} GiB",
         "System": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
-        "Django": django.get_version(),
     }
 
 
-def describe_database(alias: str) -> str:
-    """The server, the driver, and what a commit waits for."""
-    return _sqlite(alias) if connections[alias].vendor == "sqlite" else _postgresql(alias)
+def describe_database(connection: Any) -> str:
+    """The server, the driver, and what a commit waits for; of a connection of Django's."""
+    with connection.cursor() as cursor:
 
+        def ask(question: str) -> str:
+            cursor.execute(question)
+            return str(cursor.fetchone()[0])
 
-def _postgresql(alias: str) -> str:
-    import psycopg
-
-    version = _ask(alias, "SHOW server_version").split()[0]
-    settings = ("fsync", "synchronous_commit", "full_page_writes")
-    shown = ", ".join(f"{name} = {_ask(alias, f'SHOW {name}')}" for name in settings)
-    return f"PostgreSQL {version} ({shown}), psycopg {psycopg.__version__} ({psycopg.pq.__impl__})"
-
-
-def _sqlite(alias: str) -> str:
-    journal, level = (_ask(alias, f"PRAGMA {name}") for name in ("journal_mode", "synchronous"))
-    return f"SQLite {sqlite3.sqlite_version} (journal_mode = {journal}, synchronous = {level})"
-
-
-def _ask(alias: str, question: str) -> str:
-    with connections[alias].cursor() as cursor:
-        cursor.execute(question)
-        return str(cursor.fetchone()[0])
+        if connection.vendor == "postgresql":
+            asked = {name: f"SHOW {name}" for name in POSTGRES_SETTINGS}
+        elif connection.vendor == "mysql":
+            asked = {name: f"SELECT @@{name}" for name in MYSQL_SETTINGS}
+        else:
+            asked = {name: f"PRAGMA {name}" for name in SQLITE_SETTINGS}
+        shown = ", ".join(f"{name} = {ask(question)}" for name, question in asked.items())
+    version = ".".join(map(str, connection.get_database_version()))
+    return f"{connection.display_name} {version} ({shown})"
 
 
 def _processor() -> str:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 from django.db import models
+
+MB_OF_TEXTS = 14_000
+BALLAST = [
+    f"{number:016x}" for number in range(int(os.environ.get("BENCHMARK_BALLAST", 0)) * MB_OF_TEXTS)
+]
+"""An application of so many MB, which Django has loaded before any worker is forked."""
 
 
 class Line(models.Model):

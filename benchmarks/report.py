@@ -1,148 +1,260 @@
-"""The document: how it was measured, on what, and the figures as tables."""
+"""The document: what was measured, on what, with which promises, as tables and plots."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from statistics import median
+from dataclasses import dataclass, field
+from typing import Any
 
-from benchmarks import machine
-from benchmarks.measure import MANY, WAITING, Drain, Plan, Round
+from benchmarks import plot, texts
+from benchmarks.catalogue import BY_NAME, OWN, YARDSTICK
+from benchmarks.figures import NOTHING, each, percentiles, ratio, spread, systems
+from benchmarks.record import Record
 
-HEAD = """\
-# Performance
+NONE = "-"
 
-This page is written by the benchmark itself: `{command}`, on {date}.
-
-What counts here are the ratios. The yardstick is the work that cannot be saved: as many forked
-processes as there are workers, each with a connection that it keeps, do in a plain loop what the
-jobs do, one transaction each: `atomic()`, the same insert through the ORM, and one `UPDATE` of a
-row by its primary key where the queue marks its job. A ratio of 0.5 means that the queue doubles
-the cost of such a job, which is about the smallest one worth having; the more a job does, the
-nearer to 1 it comes.
-
-Each round measures the yardstick and, right after it, what is compared with it; a ratio is that of
-two neighbours in one round. The figures are medians, with the lowest and the highest in brackets;
-number of rounds: {rounds}.
-
-{machine}
-"""
-
-SQLITE_NOTE = """\
-SQLite has one writer, so jobs go one at a time there, whatever the number of workers; the processes
-of the yardstick wait for each other by polling the file's lock."""
-
-ENQUEUE_NOTE = """\
-`schedule()` runs in a loop, each call with a commit of its own; `schedule_many()` is one call. The
-yardstick is that of one process."""
-
-DRAIN_NOTE = """\
-{jobs:,} jobs wait when the time starts. It runs from the first fork to the end of the last worker,
-as for the yardstick; the start of Python and the imports are not in it. No-op jobs, next to the
-same yardstick, show what the queue itself costs."""
-
-FIRST_NOTE = """\
-{waiting} workers, from the moment named to the insert of the first row. Workers that wait have no
-connection yet: the first job of each opens it."""
+Plots = dict[str, str]
+Row = list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The rounds on one database."""
+@dataclass(slots=True)
+class Document:
+    """The page, and the plots that lie beside it."""
 
-    alias: str
-    database: str
-    rounds: Sequence[Round]
+    parts: list[str] = field(default_factory=lambda: [texts.HEAD])
+    plots: Plots = field(default_factory=dict)
 
+    def draw(self, name: str, what: str, svg: str) -> None:
+        """Add a plot."""
+        self.plots[f"{name}.svg"] = svg
+        self.parts.append(f"![{what}](performance/{name}.svg)\n")
 
-def document(results: Iterable[Result], plan: Plan, command: str) -> str:
-    """The whole document, in Markdown."""
-    head = HEAD.format(
-        command=command,
-        date=f"{datetime.now(UTC):%Y-%m-%d}",
-        rounds=plan.rounds,
-        machine=_table(["machine", ""], machine.describe().items()),
-    )
-    return "\n".join([head, *(_section(result, plan) for result in results)])
+    def table(self, head: Row, rows: Iterable[Row]) -> None:
+        """Add a table."""
+        self.parts.append(table(head, rows))
 
 
-def _section(result: Result, plan: Plan) -> str:
-    parts = [
-        f"## {result.database}",
-        *([SQLITE_NOTE] if result.alias == "sqlite" else []),
-        "### Enqueue",
-        ENQUEUE_NOTE,
-        _enqueue(result.rounds),
-        "### Drain",
-        DRAIN_NOTE.format(jobs=plan.jobs),
-        _drain(result.rounds, plan.workers),
-        "### Time to the first job",
-        FIRST_NOTE.format(waiting=WAITING),
-        _first(result.rounds),
-    ]
-    return "\n\n".join(parts) + "\n"
+def document(records: Sequence[Record], notes: str = "") -> tuple[str, Plots]:
+    """The whole page in Markdown, with the notes at its end, and its plots by file name."""
+    page = Document()
+    order = list(SECTIONS)
+    for record in sorted(records, key=lambda one: (order.index(one.experiment), one.key)):
+        SECTIONS[record.experiment](record, page)
+        page.parts.append(_conditions(record))
+    page.parts.append(_promises())
+    return "\n".join([*page.parts, notes]).rstrip() + "\n", page.plots
 
 
-def _enqueue(rounds: Sequence[Round]) -> str:
-    return _table(
-        ["", "a second", "to the yardstick"],
-        [
-            ["yardstick, one process", _spread(one.yardstick for one in rounds), ""],
-            [
-                "`schedule()`, one by one",
-                _spread(one.schedule for one in rounds),
-                _ratio(one.schedule / one.yardstick for one in rounds),
-            ],
-            [
-                f"`schedule_many()` of {MANY:,}",
-                _spread(one.schedule_many for one in rounds),
-                _ratio(one.schedule_many / one.yardstick for one in rounds),
-            ],
-        ],
-    )
-
-
-def _drain(rounds: Sequence[Round], workers: Iterable[int]) -> str:
-    return _table(
-        ["workers", "yardstick/s", "one-insert jobs/s", "ratio", "no-op jobs/s", "ratio"],
-        [_drain_row(number, [one.drains[number] for one in rounds]) for number in workers],
-    )
-
-
-def _drain_row(workers: int, drains: Sequence[Drain]) -> list[str]:
-    return [
-        str(workers),
-        _spread(one.yardstick for one in drains),
-        _spread(one.insert for one in drains),
-        _ratio(one.insert / one.yardstick for one in drains),
-        _spread(one.nothing for one in drains),
-        _ratio(one.nothing / one.yardstick for one in drains),
-    ]
-
-
-def _first(rounds: Sequence[Round]) -> str:
-    def milliseconds(values: Iterable[float]) -> str:
-        return _spread((1000 * value for value in values), lambda value: f"{value:.1f}")
-
-    return _table(
-        ["from", "milliseconds"],
-        [
-            ["the start of `flush_queue`", milliseconds(one.from_start for one in rounds)],
-            ["workers that wait", milliseconds(one.from_ready for one in rounds)],
-        ],
-    )
-
-
-def _spread(values: Iterable[float], show: Callable[[float], str] = "{:,.0f}".format) -> str:
-    ordered = sorted(values)
-    return f"{show(median(ordered))} ({show(ordered[0])} to {show(ordered[-1])})"
-
-
-def _ratio(values: Iterable[float]) -> str:
-    return _spread(values, "{:.2f}".format)
-
-
-def _table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Row, rows: Iterable[Row]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _throughput(record: Record, page: Document) -> None:
+    for workload in record.names:
+        for workers, rounds in record.runs.items():
+            page.parts.append(f"## {workload} with {workers} workers, {_server(record)}\n")
+            page.parts.append(f"{workload} is {texts.WORKLOADS[workload]}.\n")
+            _rates(rounds, workload, page, f"{workload}-{workers}-{record.database}".lower())
+
+
+def _rates(rounds: Sequence[dict[str, Any]], workload: str, page: Document, name: str) -> None:
+    ranked = systems(rounds, lambda one: spread(each(rounds, one, workload, "rate")).middle)
+    ranked = [one for one in ranked if each(rounds, one, workload, "rate")]
+    page.table(
+        ["", "a second", "to the yardstick", "django-async to it", "what it does not promise"],
+        [_rate_row(rounds, one, workload) for one in ranked],
+    )
+    shown = {one: spread(each(rounds, one, workload, "rate")) for one in ranked}
+    page.draw(
+        name.replace(" ", "-"),
+        f"{workload}, jobs a second by system",
+        plot.bars(
+            f"{workload}: {texts.WORKLOADS[workload].partition(';')[0]}".replace("`", ""),
+            "jobs a second",
+            [plot.Bar(one, it.middle, it.low, it.high, _kind(one)) for one, it in shown.items()],
+        ),
+    )
+
+
+def _rate_row(rounds: Sequence[dict[str, Any]], system: str, workload: str) -> Row:
+    path = (workload, "rate")
+    to_yardstick = NOTHING if system == YARDSTICK else ratio(rounds, system, YARDSTICK, *path)
+    to_own = NOTHING if system == OWN else ratio(rounds, OWN, system, *path)
+    return [
+        f"**{system}**" if system == OWN else system,
+        spread(each(rounds, system, *path)).show(),
+        to_yardstick.show(".2f"),
+        to_own.show(".2f"),
+        _lacks(system),
+    ]
+
+
+def _lacks(system: str) -> str:
+    promises = BY_NAME[system].promises if system in BY_NAME else None
+    if promises is None:
+        return "anything: no queue"
+    lacking = [] if promises.joins == "yes" else ["joining the transaction"]
+    lacking += [] if promises.atomic == "yes" else ["atomic jobs"]
+    return f"{', '.join(lacking)}; killed: {promises.killed}" if lacking else ""
+
+
+def _kind(system: str) -> str:
+    if system == OWN:
+        return "own"
+    return "bar" if system in BY_NAME and BY_NAME[system].promises else "bare"
+
+
+def _enqueue(record: Record, page: Document) -> None:
+    page.parts.append(f"## Enqueue, {_server(record)}\n")
+    page.parts.append(texts.ENQUEUE)
+    [rounds] = record.runs.values()
+    forms = ("one", "inside", "many")
+    ranked = systems(rounds, lambda one: spread(each(rounds, one, "one")).middle)
+    rows = [
+        [one, *(spread(each(rounds, one, form)).show() for form in forms), _joins(one)]
+        for one in ranked
+    ]
+    page.table(["", "one by one", "in one transaction", "many", "joins the transaction"], rows)
+
+
+def _joins(system: str) -> str:
+    promises = BY_NAME[system].promises
+    return promises.joins if promises else NONE
+
+
+def _latency(record: Record, page: Document) -> None:
+    page.parts.append(f"## Latency, {_server(record)}\n")
+    page.parts.append(texts.LATENCY)
+    [rounds] = record.runs.values()
+    found = [_latency_row(rounds, one) for one in systems(rounds, lambda _: 0.0)]
+    found.sort(key=lambda row: float(row[1]))
+    page.table(
+        ["", "idle p50", "p99", "loaded p50", "p99", "load, a second", "CPU while idle"], found
+    )
+
+
+_LOAD = {"load": ",.0f", "share": ".1%"}
+
+
+def _latency_row(rounds: Sequence[dict[str, Any]], system: str) -> Row:
+    taken = [one[system] for one in rounds if system in one]
+    row = [system]
+    for form in ("idle", "loaded"):
+        delays = [delay for one in taken for delay in one[form]]
+        row += [f"{value:.1f}" for value in percentiles(delays)]
+    return [*row, *(spread(one[what] for one in taken).show(f) for what, f in _LOAD.items())]
+
+
+def _memory(record: Record, page: Document) -> None:
+    page.parts.append(f"## Memory, {_server(record)}\n")
+    page.parts.append(texts.MEMORY)
+    names = systems(record.runs["0"], lambda _: 0.0)
+    rows = [
+        [one, *(cell for run in record.runs.values() for cell in _mb(run, one))] for one in names
+    ]
+    page.table(["", "all", "a worker's own", "all, 100 MB", "a worker's own, 100 MB"], rows)
+
+
+def _mb(rounds: Sequence[dict[str, Any]], system: str) -> Row:
+    taken = [one[system] for one in rounds if system in one]
+    total = spread(sum(one["parents"]) + sum(one["children"]) for one in taken)
+    own = spread(sum(one["private"]) / len(one["private"]) for one in taken)
+    return [total.show(), own.show(".1f")]
+
+
+def _scaling(record: Record, page: Document) -> None:
+    page.parts.append(f"## Scaling, {_server(record)}\n")
+    page.parts.append(texts.SCALING)
+    rows, points = [], dict[str, list[tuple[float, float]]]()
+    for workers, rounds in record.runs.items():
+        for one in systems(rounds, lambda _: 0.0):
+            rate = spread(each(rounds, one, "W1", "rate"))
+            points.setdefault(one, []).append((float(workers), rate.middle))
+            rows.append([one, workers, rate.show(), *_cpu(rounds, one)])
+    page.table(["", "workers", "a second", "parent", "workers' ms", "servers' ms"], rows)
+    drawn = plot.lines("W1 by the number of workers", "jobs a second", "workers", points)
+    page.draw(record.key, "W1 jobs a second by the number of workers", drawn)
+
+
+def _cpu(rounds: Sequence[dict[str, Any]], system: str) -> Row:
+    found = [spread(each(rounds, system, "W1", who)) for who in ("parent", "workers", "server")]
+    return [NONE if one is NOTHING else f"{one.middle * 1000:.2f}" for one in found]
+
+
+def _backlog(record: Record, page: Document) -> None:
+    page.parts.append(f"## Backlog, {_server(record)}\n")
+    page.parts.append(texts.BACKLOG)
+    [[found]] = record.runs.values()
+    measured: list[dict[str, Any]] = found[OWN]
+    page.table(
+        ["rows of each kind", "priorities", "fetch p50", "p99", "schedule p50", "p99"],
+        [
+            [f"{one['size']:,}", str(one["priorities"])]
+            + [f"{one[what][p]:.2f}" for what in ("fetch", "schedule") for p in ("p50", "p99")]
+            for one in measured
+        ],
+    )
+    plans = "\n\n".join(max(measured, key=lambda one: (one["size"], one["priorities"]))["explain"])
+    page.parts.append(
+        "<details><summary>How the database carries out the fetch from the largest backlog"
+        f"</summary>\n\n```\n{plans}\n```\n\n</details>\n"
+    )
+
+
+def _notify(record: Record, page: Document) -> None:
+    page.parts.append(f"## NOTIFY, {_server(record)}\n")
+    page.parts.append(texts.NOTIFY)
+    [rounds] = record.runs.values()
+    rows = []
+    for number in rounds[0][OWN]:
+        rates = [[one[OWN][number][form] for one in rounds] for form in ("off", "after", "inside")]
+        rows.append([number, *(spread(values).show() for values in rates)])
+    page.table(["processes", "off", "after", "inside"], rows)
+
+
+def _server(record: Record) -> str:
+    return record.server.partition(" (")[0]
+
+
+def _conditions(record: Record) -> str:
+    """By whom, when, where and with what it was measured."""
+    rounds = max(map(len, record.runs.values()))
+    lines = [
+        f"`{record.command}`, {record.date}; number of rounds: {rounds}.",
+        f"Machine: {'; '.join(record.machine.values())}.",
+        f"Servers: {'; '.join(filter(None, (record.server, record.redis)))}.",
+    ]
+    out = [f"{name} ({why})" for name, why in record.left_out.items()]
+    lines += [f"Left out: {'; '.join(out)}."] if out else []
+    versions = [
+        f"{name}: {', '.join(f'{package} {number}' for package, number in them.items())}"
+        for name, them in record.versions.items()
+    ]
+    listed = "\n".join(f"- {line}" for line in [*lines, *versions])
+    return f"<details><summary>Conditions</summary>\n\n{listed}\n\n</details>\n"
+
+
+def _promises() -> str:
+    rows = [
+        [one.name, one.run, one.promises.joins, one.promises.atomic, one.promises.killed]
+        for one in BY_NAME.values()
+        if one.promises
+    ]
+    head = ["", "run as", "joins the transaction", "job and mark atomic", "worker killed: its job"]
+    return (
+        "## What each promises\n\nWhat was seen when a worker was killed inside a job, at the"
+        f" versions named above.\n\n{table(head, rows)}"
+    )
+
+
+SECTIONS: dict[str, Callable[[Record, Document], None]] = {
+    "throughput": _throughput,
+    "enqueue": _enqueue,
+    "latency": _latency,
+    "scaling": _scaling,
+    "backlog": _backlog,
+    "memory": _memory,
+    "notify": _notify,
+}

@@ -1,7 +1,8 @@
-"""Settings of the benchmark: each database under its own alias, so that one process serves them.
+"""Django's settings of one system: BENCHMARK_SYSTEM names its module in systems/.
 
-The databases are scratch ones: the benchmark makes them, and drops them at its end. The file of
-SQLite lies beside this one, for a temporary folder may be in memory, where a commit costs nothing.
+The databases are scratch ones, one a system: the driver makes them, and drops them at the end. The
+file of SQLite lies beside this one, for a temporary folder may be in memory, where a commit costs
+nothing.
 """
 
 from __future__ import annotations
@@ -10,44 +11,56 @@ import os
 from pathlib import Path
 from typing import Any
 
+from benchmarks.catalogue import BY_MODULE
+
 ENV = os.environ.get
 
-POSTGRES = MYSQL = "django_async_benchmark"
-SQLITE = str(Path(__file__).parent / "scratch.sqlite3")
+SYSTEM = BY_MODULE[ENV("BENCHMARK_SYSTEM", "django_async")]
+NAME = f"benchmark_{SYSTEM.module}"
+SQLITE = str(Path(__file__).parent / f"{NAME}.sqlite3")
 
-DATABASES: dict[str, Any] = {
-    "default": {},
+DATABASE = {
     "postgres": {
         "ENGINE": "django.db.backends.postgresql",
-        "NAME": POSTGRES,
+        "NAME": NAME,
         "HOST": ENV("POSTGRES_HOST", "127.0.0.1"),
         "PORT": ENV("POSTGRES_PORT", "5432"),
         "USER": ENV("POSTGRES_USER", "postgres"),
         "PASSWORD": ENV("POSTGRES_PASSWORD", ""),
-        "TEST": {"NAME": POSTGRES},
+        "TEST": {"NAME": NAME},
     },
-    "sqlite": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": SQLITE,
-        # Eight processes of the yardstick wait for one writer, and none of them may give up.
-        "OPTIONS": {"timeout": 60},
-        "TEST": {"NAME": SQLITE},
-    },
-}
-if ENV("BENCHMARK_MYSQL"):  # Django looks at all of them when it starts
-    DATABASES["mysql"] = {
+    "mysql": {
         "ENGINE": "django.db.backends.mysql",
-        "NAME": MYSQL,
+        "NAME": NAME,
         "HOST": ENV("MYSQL_HOST", "127.0.0.1"),
         "PORT": ENV("MYSQL_PORT", "3306"),
         "USER": ENV("MYSQL_USER", "root"),
         "PASSWORD": ENV("MYSQL_PASSWORD", ""),
-        "TEST": {"NAME": MYSQL, "CHARSET": "utf8mb4"},
-    }
-INSTALLED_APPS = ["django_async", "benchmarks"]
+        "TEST": {"NAME": NAME, "CHARSET": "utf8mb4"},
+    },
+    "sqlite": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": SQLITE,
+        # Eight processes wait for one writer, and none of them may give up.
+        "OPTIONS": {"timeout": 60},
+        "TEST": {"NAME": SQLITE},
+    },
+}[ENV("BENCHMARK_DATABASE", "postgres")]
+
+DATABASES: dict[str, Any] = {"default": {**DATABASE, "CONN_MAX_AGE": None}}
+INSTALLED_APPS = ["django_async", "benchmarks"] if not SYSTEM.packages else ["benchmarks"]
 SECRET_KEY = "for benchmarks only"
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+}
 
-ASYNC = {"NOTIFY": bool(ENV("BENCHMARK_NOTIFY", "1"))}
+ASYNC = {"NOTIFY": ENV("BENCHMARK_NOTIFY", "1") == "1"}
+REDIS_URL = ENV("BENCHMARK_REDIS", "redis://127.0.0.1:6379/15")
+
+globals().update(SYSTEM.settings(int(ENV("BENCHMARK_WORKERS", "4"))))

@@ -1,0 +1,138 @@
+"""The benchmark's arithmetic and its page, without a server and without any peer."""
+
+from __future__ import annotations
+
+import math
+from importlib.util import find_spec
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import plot, report
+from benchmarks.catalogue import BY_NAME, OWN, SYSTEMS, YARDSTICK
+from benchmarks.environments import ROOT
+from benchmarks.figures import percentiles, ratio, spread, systems
+from benchmarks.record import Record
+
+PEER = "procrastinate"
+ROUNDS: list[dict[str, Any]] = [
+    {YARDSTICK: {"W1": {"rate": 1000}}, OWN: {"W1": {"rate": 900}}, PEER: {"W1": {"rate": 300}}},
+    {YARDSTICK: {"W1": {"rate": 500}}, OWN: {"W1": {"rate": 400}}, PEER: {"W1": {"rate": 100}}},
+    {YARDSTICK: {"W1": {"rate": 2000}}, OWN: {"W1": {"rate": 1500}}},
+]
+
+
+def record(**changes: Any) -> Record:
+    given: dict[str, Any] = {
+        "experiment": "throughput",
+        "names": ["W1"],
+        "command": "python -m benchmarks",
+        "date": "2026-01-31",
+        "machine": {"Processor": "one with 2 cores"},
+        "database": "postgres",
+        "server": "PostgreSQL 15.1 (fsync = on)",
+        "redis": "",
+        "versions": {PEER: {PEER: "3.10.0"}},
+        "left_out": {"rq": "no Redis answers"},
+        "runs": {"4": ROUNDS},
+    }
+    return Record(**given | changes)
+
+
+def test_a_spread_is_the_median_between_the_lowest_and_the_highest() -> None:
+    assert spread([3000, 1, 2]).show() == "2 (1 to 3,000)"
+
+
+def test_of_nothing_there_is_no_figure() -> None:
+    assert math.isnan(spread([]).middle)
+    assert spread([]).show() == "-"
+
+
+def test_a_ratio_is_of_two_figures_of_one_round() -> None:
+    """Not of two medians, which may come from two rounds."""
+    assert ratio(ROUNDS, OWN, YARDSTICK, "W1", "rate").show(".2f") == "0.80 (0.75 to 0.90)"
+
+
+def test_a_round_that_lacks_one_of_both_gives_no_ratio() -> None:
+    assert ratio(ROUNDS, OWN, PEER, "W1", "rate").show(".1f") == "3.5 (3.0 to 4.0)"
+    assert math.isnan(ratio(ROUNDS, OWN, "rq", "W1", "rate").middle)
+
+
+def test_systems_come_by_their_figures_and_those_without_one_last() -> None:
+    figures = {YARDSTICK: math.nan, OWN: 1.0, PEER: 2.0}
+    assert systems(ROUNDS, figures.__getitem__) == [PEER, OWN, YARDSTICK]
+
+
+def test_percentiles() -> None:
+    assert percentiles(range(101)) == (50, 99)
+
+
+def test_the_page_has_each_systems_figures_and_what_it_does_not_promise() -> None:
+    page, plots = report.document([record()])
+    lines = page.splitlines()
+    [own] = [line for line in lines if line.startswith(f"| **{OWN}** | 900")]
+    assert own == f"| **{OWN}** | 900 (400 to 1,500) | 0.80 (0.75 to 0.90) | - |  |"
+    [peer] = [line for line in lines if line.startswith(f"| {PEER} | 200")]
+    assert "3.50 (3.00 to 4.00)" in peer
+    assert "atomic jobs; killed: stays running for ever" in peer
+    assert list(plots) == ["w1-4-postgres.svg"]
+    assert "](performance/w1-4-postgres.svg)" in page
+
+
+def test_the_page_says_how_when_where_and_with_what_it_was_measured() -> None:
+    page, _ = report.document([record()])
+    for said in (
+        "`python -m benchmarks`, 2026-01-31; number of rounds: 3.",
+        "Machine: one with 2 cores.",
+        "Servers: PostgreSQL 15.1 (fsync = on).",
+        "Left out: rq (no Redis answers).",
+        f"{PEER}: {PEER} 3.10.0",
+    ):
+        assert f"- {said}" in page
+
+
+def test_notes_stand_at_the_end_of_the_page() -> None:
+    page, _ = report.document([record()], "## Profile\n\nWhere the time goes.\n")
+    assert page.endswith("Where the time goes.\n")
+
+
+def test_every_queue_has_its_promises_on_the_page() -> None:
+    page, _ = report.document([])
+    for system in SYSTEMS:
+        if system.promises:
+            row = f"| {system.name} | {system.run} | {system.promises.joins}"
+            assert row in page
+    assert {name for name, one in BY_NAME.items() if not one.promises} == {YARDSTICK, "pgbench"}
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+def test_every_system_has_its_module_and_says_which_versions_it_is_of(system: Any) -> None:
+    assert find_spec(f"benchmarks.systems.{system.module}")
+    assert all("==" in package for package in system.packages[:1])
+
+
+def test_a_plot_tells_its_figures_to_those_who_do_not_see_it() -> None:
+    bar = plot.Bar("django-async & co", 1234, 1000, 1500)
+    for svg in (
+        plot.bars("W1", "jobs a second", [bar]),
+        plot.lines("W1", "jobs a second", "workers", {bar.label: [(1, 500), (2, 1234)]}),
+    ):
+        root = ElementTree.fromstring(svg)
+        title, said = root[0], root[1]
+        assert title.text == "W1, jobs a second"
+        assert "django-async & co: " in str(said.text)
+        assert "1,234" in str(said.text)
+        assert root.get("aria-labelledby") == f"{title.get('id')} {said.get('id')}"
+        assert "prefers-color-scheme: dark" in svg
+
+
+def test_the_kept_figures_can_be_read_and_give_the_page_that_is_there() -> None:
+    from benchmarks import record as records
+    from benchmarks.__main__ import NOTES, PAGE
+
+    notes = NOTES.read_text(encoding="utf-8") if NOTES.exists() else ""
+    page, plots = report.document(records.load(), notes)
+    assert PAGE.read_text(encoding="utf-8") == page
+    assert {path.name for path in records.FOLDER.glob("*.svg")} == set(plots)
+    assert (ROOT / "benchmarks" / "README.md").exists()

@@ -1,0 +1,107 @@
+"""How many statements it takes: figures of time differ by machine, these do not.
+
+What is counted is every round trip that Django sees, BEGIN and COMMIT with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from django_async import fetch, schedule
+from django_async.api import schedule_many
+from django_async.hints import Hint
+from suite.jobs import nothing
+
+# What is sent at a commit counts as well.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PAGE = 10
+
+
+def statements(work: Callable[[], Any]) -> list[str]:
+    """The first words of what this sends."""
+    connection.ensure_connection()
+    with CaptureQueriesContext(connection) as captured:
+        work()
+    return [query["sql"].split()[0] for query in captured]
+
+
+def wake() -> list[str]:
+    """What a commit sends where services listen."""
+    return ["SELECT"] if connection.vendor == "postgresql" else []
+
+
+def test_schedule_is_one_insert() -> None:
+    assert statements(lambda: schedule(nothing)) == ["INSERT", *wake()]
+
+
+def test_for_a_time_from_now_the_servers_clock_is_read() -> None:
+    clock = ["SELECT"] if connection.vendor != "sqlite" else []
+    later = timedelta(hours=1)
+    assert statements(lambda: schedule(nothing, run_after=later)) == [*clock, "INSERT", *wake()]
+
+
+def test_inside_a_transaction_each_is_one_insert_and_all_wake_once() -> None:
+    def three() -> None:
+        with transaction.atomic():
+            for _ in range(3):
+                schedule(nothing)
+
+    assert statements(three) == ["BEGIN", *["INSERT"] * 3, "COMMIT", *wake()]
+
+
+@pytest.mark.parametrize("number", [1, 5_000])
+def test_schedule_many_is_one_insert_however_many(number: int) -> None:
+    insert = {
+        "postgresql": ["SAVEPOINT", "SELECT", "INSERT", "RELEASE"],  # the ids come first
+        "mysql": ["SAVEPOINT", "SELECT", "INSERT", "RELEASE"],  # as does the size of a packet
+        "sqlite": ["UPDATE", "SAVEPOINT", "INSERT", "SELECT", "RELEASE"],  # its turn to write
+    }[connection.vendor]
+    if connection.vendor == "mysql" and not connection.features.can_return_rows_from_bulk_insert:
+        insert.insert(3, "SELECT")  # MySQL tells the ids afterwards
+    sent = statements(lambda: schedule_many({"function": nothing} for _ in range(number)))
+    assert sent == ["BEGIN", *insert, "COMMIT", *wake()]
+
+
+def test_the_fetch_of_an_empty_queue_is_one_probe() -> None:
+    assert statements(lambda: page(None)) == ["SELECT"]
+
+
+@pytest.mark.parametrize("waiting", [PAGE, 50 * PAGE])
+def test_a_page_is_a_probe_and_the_reads_of_a_priority(waiting: int) -> None:
+    """However many wait, are done or lie in the future."""
+    schedule_many({"function": nothing} for _ in range(waiting))
+    schedule_many({"function": nothing, "run_after": timedelta(hours=1)} for _ in range(waiting))
+    assert len(page(None)) == PAGE
+    assert statements(lambda: page(None)) == ["SELECT"] * 3
+
+
+def test_the_next_page_reads_on() -> None:
+    schedule_many({"function": nothing} for _ in range(3 * PAGE))
+    first = page(None)
+    assert statements(lambda: page(first[-1])) == ["SELECT"]
+
+
+def test_each_further_priority_is_a_probe_and_two_reads() -> None:
+    schedule_many({"function": nothing, "priority": number} for number in range(PAGE))
+    assert statements(lambda: page(None)) == ["SELECT"] * (3 * PAGE)
+
+
+def test_a_pass_reads_its_bounds_in_one_statement() -> None:
+    assert statements(lambda: fetch.bounds("default")) == ["SELECT"]
+
+
+def test_what_is_to_be_expected_is_one_statement() -> None:
+    schedule_many({"function": nothing, "priority": number} for number in range(PAGE))
+    reads = fetch.Fetch("default", None, fetch.Selection())
+    assert statements(reads.outlook) == ["WITH"]
+
+
+def page(after: Hint | None) -> list[Hint]:
+    return fetch.Fetch("default", None, fetch.Selection()).page(after, PAGE)

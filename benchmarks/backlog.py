@@ -1,0 +1,153 @@
+"""Whether the queue stays as fast however much lies in its table: waiting, done, in the future.
+
+Run by ``python -m benchmarks backlog`` in the queue's own environment, on its scratch database.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from statistics import median, quantiles
+from typing import Any
+
+import django
+from django.db import connection
+
+PAGE = 64
+READS = 200
+BLOCK = 1_000
+SHARES = ("waiting", "executed", "future")
+
+
+def backlog(sizes: list[int], priorities: list[int]) -> list[dict[str, Any]]:
+    """By size and number of priorities: milliseconds of a fetch and of ``schedule()``, and how the
+    database carries the fetch out."""
+    return [_measured(size, number) for number in priorities for size in sizes]
+
+
+def _measured(size: int, priorities: int) -> dict[str, Any]:
+    _fill(size, priorities)
+    return {
+        "size": size,
+        "priorities": priorities,
+        "fetch": _milliseconds(_fetch),
+        "schedule": _milliseconds(_schedule),
+        "explain": _explained(),
+    }
+
+
+def _fill(size: int, priorities: int) -> None:
+    """So many rows that wait, as many that are done, as many of the future, over the priorities."""
+    from benchmarks.driver import empty
+
+    empty()
+    for share in SHARES if size else ():
+        _insert_block(share, min(size, BLOCK), priorities)
+        done = BLOCK
+        while done < size:
+            done += _double(share, min(done, size - done))
+    table = (
+        "ANALYZE TABLE async_job" if connection.vendor == "mysql" else "VACUUM ANALYZE async_job"
+    )
+    _execute("ANALYZE" if connection.vendor == "sqlite" else table)
+
+
+def _insert_block(share: str, size: int, priorities: int) -> None:
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from benchmarks import jobs
+    from django_async.api import schedule_many
+    from django_async.models import Job
+
+    later = timedelta(days=1) if share == "future" else None
+    made = schedule_many(
+        {
+            "function": jobs.run_inside,
+            "args": ["W2", share],
+            "priority": number % priorities,
+            "run_after": later,
+        }
+        for number in range(size)
+    )
+    if share == "executed":
+        now = timezone.now()
+        done = Job.objects.filter(pk__in=[job.pk for job in made])
+        done.update(started=now, executed=now, attempts=1)
+
+
+def _double(share: str, count: int) -> int:
+    """Copy rows of this share inside the database."""
+    from django_async.models import Job
+
+    names = [
+        connection.ops.quote_name(field.attname)
+        for field in Job._meta.concrete_fields
+        if not field.primary_key and not getattr(field, "generated", False)
+    ]
+    columns = ", ".join(names)
+    _execute(
+        f"INSERT INTO async_job ({columns}) SELECT {columns} FROM async_job"
+        f" WHERE args LIKE '%%{share}%%' ORDER BY id LIMIT {count}"
+    )
+    return count
+
+
+def _fetch() -> None:
+    from django_async.fetch import Fetch, Selection
+
+    Fetch("default", None, Selection()).page(None, PAGE)
+
+
+def _schedule() -> None:
+    from benchmarks import jobs
+    from django_async import schedule
+
+    schedule(jobs.run_inside, ["W2", "timed"])
+
+
+def _milliseconds(work: Callable[[], None]) -> dict[str, float]:
+    times = list(_times(work))
+    return {"p50": median(times), "p99": quantiles(times, n=100, method="inclusive")[98]}
+
+
+def _times(work: Callable[[], None]) -> Iterator[float]:
+    work()
+    for _ in range(READS):
+        began = time.perf_counter()
+        work()
+        yield (time.perf_counter() - began) * 1000
+
+
+def _explained() -> list[str]:
+    """The plans of one fetch's statements."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        seen.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        _fetch()
+    how = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+    how = "EXPLAIN (ANALYZE, BUFFERS)" if connection.vendor == "postgresql" else how
+    return ["\n".join(_rows(f"{how} {sql}", params)) for sql, params in seen]
+
+
+def _rows(sql: str, params: Any) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return [" ".join(map(str, row)) for row in cursor.fetchall()]
+
+
+def _execute(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+if __name__ == "__main__":
+    django.setup()
+    print(f"\n{json.dumps(backlog(**json.loads(sys.argv[2])))}")

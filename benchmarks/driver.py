@@ -1,0 +1,275 @@
+"""What is measured of one system, in a process of its virtual environment.
+
+``python -m benchmarks.driver OPERATION [JSON]`` prints what came out as JSON, on its last line.
+BENCHMARK_SYSTEM, _DATABASE, _REDIS, _WORKERS and _TALLY say of what.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import django
+from django.core.management.color import no_style
+from django.db import connection, connections
+
+from benchmarks import processes, tally
+from benchmarks.catalogue import BY_MODULE
+
+SYSTEM = BY_MODULE[os.environ["BENCHMARK_SYSTEM"]]
+WORKERS = int(os.environ["BENCHMARK_WORKERS"])
+DEADLINE = 60.0
+"""Seconds after which a queue that does not go on has failed."""
+SAMPLE = {"W3": 2, "W4": 2, "W4 in a transaction": 2}
+"""Jobs a worker that tell how many are needed; of other workloads, SAMPLE_AT_LEAST in all."""
+SAMPLE_AT_LEAST = 100
+LARGEST = 50_000
+MANY = 10_000
+
+
+def prepare() -> None:
+    """Make the database."""
+    connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+    if connection.vendor == "sqlite":
+        _execute("PRAGMA journal_mode=WAL")  # stays in the file
+    if hasattr(_adapter(), "install"):
+        _adapter().install()
+
+
+def describe() -> str:
+    """The server of the database."""
+    from benchmarks import machine
+
+    return machine.describe_database(connection)
+
+
+def drop() -> None:
+    """Drop the database again."""
+    empty()
+    connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
+
+
+def drain(workloads: list[str], seconds: float) -> dict[str, Any]:
+    """Jobs a second of each workload, over about so many seconds; how the CPU time is split."""
+    if not SYSTEM.workers_of_its_own:
+        empty()
+        return {one: _bare(one, seconds) for one in workloads}
+    with _service() as group:
+        return {one: _drained(group, one, seconds) for one in workloads}
+
+
+def _bare(workload: str, seconds: float) -> dict[str, float] | None:
+    try:
+        before = processes.server_cpu_seconds()
+        rate = _adapter().measure(workload, WORKERS, seconds)
+        return {"rate": rate, "server": processes.server_cpu_seconds() - before}
+    except NotImplementedError:
+        return None
+
+
+def _drained(group: processes.Group, workload: str, seconds: float) -> dict[str, float]:
+    sample = max(SAMPLE.get(workload, 0) * WORKERS, 0 if workload in SAMPLE else SAMPLE_AT_LEAST)
+    if SYSTEM.module == "rq":
+        sample = min(sample, 5 * WORKERS)
+    measured = _timed(group, workload, sample)
+    for _ in range(3):  # with the few jobs of the sample it may be far slower
+        count = min(LARGEST, max(sample, round(measured["rate"] * seconds)))
+        measured = _timed(group, workload, count)
+        if count in (sample, LARGEST) or count / measured["rate"] > seconds / 2:
+            break
+    return measured
+
+
+def _timed(group: processes.Group, workload: str, count: int) -> dict[str, float]:
+    """What the queue knew to be done by the end of the last job, since the start of the first.
+
+    The workers are there and have their connections; they stand still while jobs are enqueued.
+    """
+    rows = _rows()
+    with group.held():
+        _enqueue_many(workload, count)
+        tally.clear()
+        before = _cpu(group)
+    known = count - _wait_for_end(group, count)
+    after = _cpu(group)
+    done = tally.read()
+    if _rows() - rows != (count if _writes(workload) else 0):
+        raise RuntimeError(f"{count} jobs left {_rows() - rows} rows.")
+    cpu = {who: (after[who] - before[who]) / count for who in after}
+    return {"rate": known / (done.last - done.first), "jobs": count, **cpu}
+
+
+def _wait_for_end(group: processes.Group, count: int) -> int:
+    """Wait until all jobs were run, and the queue knows it; of how many it did not at first."""
+    seen, deadline = -1, 0.0
+    while (jobs := tally.read().jobs) < count:
+        if jobs != seen:
+            seen, deadline = jobs, time.monotonic() + DEADLINE
+        elif time.monotonic() > deadline:
+            raise TimeoutError(f"{jobs} of {count} jobs were run, and no more. {_said(group)}")
+        group.check()
+        time.sleep(0.005)
+    left: int = _adapter().left()
+    processes.wait_for(lambda: not _adapter().left(), DEADLINE)
+    return left
+
+
+def _rows() -> int:
+    from benchmarks.models import Line
+
+    return Line.objects.count()
+
+
+def _writes(workload: str) -> bool:
+    from benchmarks.jobs import WRITES
+
+    return workload in WRITES
+
+
+def _cpu(group: processes.Group) -> dict[str, float]:
+    """CPU seconds so far; with one process a worker, and no parent, all are the workers'."""
+    children = group.children()
+    roots = [root.pid for root in group.roots]
+    alone = len(roots) > 1 or not children
+    return {
+        "parent": 0.0 if alone else processes.cpu_seconds(roots),
+        "workers": processes.cpu_seconds(group.pids() if alone else children),
+        "server": processes.server_cpu_seconds(),
+    }
+
+
+def enqueue(count: int) -> dict[str, float]:
+    """Jobs a second: each in a commit of its own, many at once, and all in one transaction."""
+    from django.db import transaction
+
+    def one_by_one() -> None:
+        for _ in range(count):
+            _adapter().enqueue("W1", "")
+
+    def inside() -> None:
+        with transaction.atomic():
+            one_by_one()
+
+    shapes: dict[str, Callable[[], object]] = {
+        "one": one_by_one,
+        "inside": inside,
+        "many": lambda: _enqueue_many("W1", MANY),
+    }
+    return {name: _rate(MANY if name == "many" else count, do) for name, do in shapes.items()}
+
+
+def latency(seconds: float, idle: float) -> dict[str, Any]:
+    """How soon a job starts: see latency.py."""
+    from benchmarks.latency import measure
+
+    with _service() as group:
+        return measure(_adapter(), group, partial(_drained, group, "W1", seconds), idle)
+
+
+def memory(count: int) -> dict[str, Any]:
+    """MB, after so many jobs: PSS of the parents, and of each worker; what a worker has alone."""
+    with _service() as group:
+        _timed(group, "W1", count)
+        roots = [root.pid for root in group.roots]
+        children = group.children()
+        return {
+            "parents": [processes.pss(pid) for pid in roots],
+            "children": [processes.pss(pid) for pid in children],
+            "private": [processes.private(pid) for pid in children or roots],
+        }
+
+
+@contextmanager
+def _service() -> Iterator[processes.Group]:
+    """The system's workers, each of which has run a first job."""
+    empty()
+    log = Path(os.environ["BENCHMARK_TALLY"], "workers.log")
+    with processes.started(_adapter().processes(WORKERS), log) as group:
+        _warm(group)
+        yield group
+
+
+def _warm(group: processes.Group) -> None:
+    for _ in range(5):
+        before = tally.read().jobs
+        _enqueue_many("warm", 4 * WORKERS)
+        _wait_for_end(group, before + 4 * WORKERS)
+        if tally.read().processes >= WORKERS:
+            return
+
+
+def _said(group: processes.Group) -> str:
+    return f"They said: {group.log.read_text(errors='replace').strip()[-1000:]}"
+
+
+def _enqueue_many(workload: str, count: int) -> None:
+    from benchmarks.jobs import ARGUMENTS
+
+    _adapter().enqueue_many(workload, ARGUMENTS.get(workload, ""), count)
+
+
+def _adapter() -> Any:
+    return import_module(f"benchmarks.systems.{SYSTEM.module}")
+
+
+def empty() -> None:
+    """Nothing of what was before is left: rows, stale statistics, messages, tallies."""
+    tables = [
+        name for name in connection.introspection.table_names() if name != "django_migrations"
+    ]
+    connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), tables))
+    if connection.vendor != "mysql":
+        _execute("ANALYZE")
+    if SYSTEM.redis:
+        _empty_redis()
+    folder = Path(os.environ["BENCHMARK_TALLY"])
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    tally.clear()
+
+
+def _empty_redis() -> None:
+    """The number of the Redis database is one that was empty when the benchmark began."""
+    from redis import Redis  # only where the system has it
+
+    client: Any = Redis.from_url(os.environ["BENCHMARK_REDIS"])
+    client.flushdb()
+    client.close()
+
+
+def _execute(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def _rate(count: int, work: Callable[[], object]) -> float:
+    empty()
+    began = time.monotonic()
+    work()
+    return count / (time.monotonic() - began)
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "prepare": prepare,
+    "describe": describe,
+    "drop": drop,
+    "drain": drain,
+    "enqueue": enqueue,
+    "latency": latency,
+    "memory": memory,
+}
+
+if __name__ == "__main__":
+    django.setup()
+    result = OPERATIONS[sys.argv[1]](**json.loads(sys.argv[2] if len(sys.argv) > 2 else "{}"))
+    connections.close_all()
+    print(f"\n{json.dumps(result)}")

@@ -1,0 +1,44 @@
+"""One module a system, run in the virtual environment that has its package.
+
+Each has the functions of `Adapter`; those without a queue have `measure` instead.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Adapter(Protocol):
+    """What the driver needs of a queue. Jobs are calls of ``jobs.run(workload, argument)``."""
+
+    def processes(self, workers: int) -> list[list[str]]:
+        """The command lines, after Python's own name, that serve the queue with so many workers."""
+        ...
+
+    def enqueue(self, workload: str, argument: str) -> object:
+        """Enqueue one job, as its documentation says to."""
+        ...
+
+    def enqueue_many(self, workload: str, argument: str, count: int) -> object:
+        """Enqueue jobs in the fastest way that its documentation has."""
+        ...
+
+    def left(self) -> int:
+        """How many jobs are not done with, as far as the queue itself knows."""
+        ...
+
+
+class Installable(Protocol):
+    """A queue whose tables are not made by Django's migrations."""
+
+    def install(self) -> object:
+        """Make the tables."""
+        ...
+
+
+class Bare(Protocol):
+    """Something without a queue."""
+
+    def measure(self, workload: str, workers: int, seconds: float) -> float:
+        """Transactions a second of so many processes, over about so many seconds."""
+        ...

@@ -1,0 +1,58 @@
+"""What the page says besides its figures."""
+
+from __future__ import annotations
+
+HEAD = """\
+# Performance
+
+This page is written by the benchmark itself. Each section names the command that gave its figures;
+the raw ones are beside this page in `performance/`. [benchmarks/README.md](../benchmarks/README.md)
+says how to run it, and how each figure is taken.
+
+What counts here are the ratios. The yardstick is the work that cannot be saved: as many forked
+processes as there are workers, each with a connection that it keeps, do in a plain loop what the
+jobs do, one transaction each: `atomic()`, the same job, and one `UPDATE` of a row by its primary
+key where a queue marks its job. A ratio of 0.5 means that the queue doubles the cost of such a job.
+
+Each round measures everything once, side by side; a ratio is that of two figures of one round.
+Figures are medians, with the lowest and the highest in brackets.
+"""
+
+WORKLOADS = {
+    "W1": "a job that inserts one row through the ORM, in a transaction",
+    "W2": "a job that does nothing; the yardstick is a transaction with nothing but its `UPDATE`",
+    "W3": "20 ms of CPU",
+    "W4": "50 ms of waiting; django-async with `atomic: False`, the yardstick in its transaction",
+    "W4 in a transaction": "the same, for django-async in the job's transaction",
+    "W5": "W1 with an argument of 10 kB",
+}
+
+ENQUEUE = """\
+Jobs a second: one by one, each with a commit of its own; one by one inside one transaction; 10,000
+in the fastest way that each documents.
+"""
+
+LATENCY = """\
+Milliseconds from the return of an enqueue to the start of the job: with nothing else to do, and
+while W1 jobs come at half the rate at which the system runs them; and the part of a CPU that it
+takes while it has nothing to do.
+"""
+
+MEMORY = """\
+MB after 500 jobs, with 4 workers: what all processes take (PSS), and what a worker has to itself;
+bare, and with an application that holds 100 MB of objects before its workers are there.
+"""
+
+SCALING = """\
+W1 jobs a second; CPU milliseconds a job, by who spends them.
+"""
+
+BACKLOG = """\
+As many rows wait as are executed, and as many as lie in the future. Milliseconds of reading the
+next 64 jobs, and of `schedule()`.
+"""
+
+NOTIFY = """\
+`schedule()` calls a second of so many processes, each in a transaction of its own: without a
+notification, with one right after the commit, and with one inside the transaction.
+"""
