@@ -17,7 +17,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_async import store
+from django_async import roundtrips, store
 from faults.place import FOLDER
 from forkpool import channel
 
@@ -33,7 +33,8 @@ STEPS = (
     "half-way through the report",
     "in a commit hook",
 )
-"""In the order in which a worker reaches them."""
+"""In the order in which a worker reaches them. Where RELEASE, mark and COMMIT are one message, none
+is after the mark and before COMMIT."""
 
 UNDOING = STEPS[1:7]
 """The steps at which a worker holds a job that is not committed yet: its death is the job's."""
@@ -77,8 +78,9 @@ def install() -> None:
     global _home
     _home = os.getpid()
     _wrap(store, "claim", before="before the claim", after="after the claim")
-    _wrap(store, "mark_executed", after="after the mark")
     _wrap(BaseDatabaseWrapper, "_savepoint_commit", before="before RELEASE")
+    _wrap(roundtrips.OneByOne, "mark", after="after the mark")
+    _wrap(roundtrips.Coalesced, "mark", before="before RELEASE")
     _wrap_commit()
     _wrap_send()
 
