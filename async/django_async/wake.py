@@ -175,10 +175,18 @@ def _payload(news: News) -> str:
 
 def _news(payload: str) -> News:
     """Whatever it says, the claim decides: anybody who may connect to the database may notify."""
-    if payload.isdecimal():
-        return int(payload)
     try:
+        if payload.isdecimal():
+            return _key(payload)
         job_id, priority, meta = json.loads(payload)
-        return Hint(int(job_id), 0, int(priority), None, None, str(meta))
-    except (ValueError, TypeError):
+        return Hint(_key(job_id), 0, int(priority), None, None, str(meta))
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def _key(number: Any) -> int:
+    """A number that may be a row's. Raises ValueError for one that the column cannot hold."""
+    key = int(number)
+    if not 0 < key < 2**63:
+        raise ValueError(number)
+    return key

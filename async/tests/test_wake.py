@@ -103,7 +103,16 @@ def test_a_job_that_would_have_to_be_told_at_length_is_told_by_its_id(
         ('{"a": 1}', None),
         ("[[], 0, 0]", None),
         ("nonsense", None),
+        ("9" * 7000, None),
+        ("[1e999, 0, 0]", None),
+        ("[NaN, 0, 0]", None),
+        ("[" * 7000, None),
+        ("[null, 0, 0]", None),
+        (str(2**63), None),
+        (f"[{2**63}, 0, 0]", None),
+        ("[-1, 0, 0]", None),
     ],
+    ids=lambda value: f"{value!s:.20}",
 )
 def test_whatever_somebody_notifies_is_some_news(payload: str, news: wake.News) -> None:
     assert wake._news(payload) == news
