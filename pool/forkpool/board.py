@@ -4,8 +4,13 @@
 
     byte    0   the number of the task that is to be interrupted: the parent writes it
             8   the number of the task that an interrupt can strike now, or has struck: the child's
+           16   the number of the task that has run to its end: the child's
+           24   whether it is to take no further task: the parent's
+           32   the number of the task that it has begun, and when, on the monotonic clock: the
+                child's
            64   a cell: its checksum, the length of the value, a count, the task's number, the value
          1088   another one
+         3072   the record of the task that it has taken (see tray.py), which begins with its number
 
 A child writes into the two cells by turns. So one of them is whole at any time, also if it is
 killed or stopped while it writes; which one is not, its checksum tells.
@@ -14,6 +19,7 @@ killed or stopped while it writes; which one is not, its checksum tells.
 import mmap
 import os
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,13 +29,16 @@ from typing import NamedTuple
 from forkpool.channel import dumps
 
 _NUMBER = struct.Struct("=Q")
-_WANTED, _EXPOSED = 0, 8
+_WANTED, _EXPOSED, _ENDED, _LEAVES, _BEGIN = 0, 8, 16, 24, 32
 _CHECKSUM = struct.Struct("=I")
 _HEAD = struct.Struct("=IQQ")
+_BEGUN = struct.Struct("=Qd")
 _MOST = 1000  # bytes of a value
 _CELL = _CHECKSUM.size + _HEAD.size + _MOST
 _CELLS = 64, 64 + _CELL
-_SIZE = _CELLS[1] + _CELL
+_TAKEN = 3072
+RECORD_SIZE = 1024  # divides a page, so that a pipe keeps each record in one
+_SIZE = _TAKEN + RECORD_SIZE
 _LOOKS = 100  # at a cell that is being written
 
 _boards: list[Callable[[bytes], object]] = []  # for the task at hand: at most one
@@ -91,6 +100,43 @@ class Slot:
     @exposed.setter
     def exposed(self, number: int) -> None:
         _NUMBER.pack_into(self._memory, _EXPOSED, number)
+
+    @property
+    def ended(self) -> int:
+        """The number of the latest task that has run to its end, though its report may not be
+        under way yet."""
+        return self._number_at(_ENDED)
+
+    @ended.setter
+    def ended(self, number: int) -> None:
+        _NUMBER.pack_into(self._memory, _ENDED, number)
+
+    @property
+    def leaves(self) -> bool:
+        """Whether the child is to take no further task."""
+        return bool(self._number_at(_LEAVES))
+
+    @leaves.setter
+    def leaves(self, leaves: bool) -> None:
+        _NUMBER.pack_into(self._memory, _LEAVES, leaves)
+
+    @property
+    def taken(self) -> int:
+        """The number of the latest task that the child has taken; or 0."""
+        return self._number_at(_TAKEN)
+
+    def begin(self, number: int) -> None:
+        """Write down when a task begins: now."""
+        _BEGUN.pack_into(self._memory, _BEGIN, number, time.monotonic())
+
+    def since(self, number: int) -> float:
+        """When a task that was taken began; now if that is not written down yet."""
+        begun, since = _BEGUN.unpack_from(self._memory, _BEGIN)
+        return float(since) if begun == number else time.monotonic()
+
+    def record(self) -> memoryview:
+        """Where the next record goes."""
+        return memoryview(self._memory)[_TAKEN:]
 
     def _number_at(self, offset: int) -> int:
         (number,) = _NUMBER.unpack_from(self._memory, offset)

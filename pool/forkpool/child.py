@@ -1,10 +1,11 @@
-"""The child's whole life: begin, initialise, then receive, run and report until it is told to go.
+"""The child's whole life: begin, initialise, then take, run and report until it is to go.
 
 It sends to the parent, pickled: ``("ready",)`` or ``("failed", text)`` once; then for each task
-``("returned", value)`` or ``("raised", repr, traceback, pickled exception or None)``, before it
-``("worn",)`` if it wants to be replaced; and ``("note", pickled note)`` at any time. From the
-parent it receives ``(number, function, args, soft time limit)``, and an empty message to go. What
-goes on beside the messages is in its slot.
+``("returned", number, pickled value)`` or ``("raised", number, repr, traceback, pickled exception
+or None)``, before it ``("worn",)`` if it goes by itself after it; and ``("note", pickled note)`` at
+any time. A task is ``(function, args, soft time limit)``, and is taken from the tray; one that is
+too long for that is sent when it is asked for with ``("want",)``. What goes on beside the messages
+is in its slot.
 """
 
 import ctypes
@@ -26,8 +27,8 @@ from forkpool.errors import NotPicklable, describe
 from forkpool.limits import soft_time_limit
 from forkpool.memory import explain_memory_error, limit_memory, resident
 from forkpool.signals import StopSignals
+from forkpool.tray import Tray
 
-GO = b""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -38,12 +39,14 @@ class Terms:
     Attributes:
         initializer: called before the first task.
         memory_limit: of its address space, in bytes.
-        max_memory: resident bytes, above which it wants to be replaced.
+        max_memory: resident bytes, above which it goes.
+        max_tasks: after so many it goes.
     """
 
     initializer: Callable[[], object] | None = None
     memory_limit: int | None = None
     max_memory: int | None = None
+    max_tasks: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Birth:
     """What a child gets from its parent.
 
     Attributes:
+        tray: the tasks.
         slot: memory that it shares with the parent.
         parent: the parent's process id.
         inherited: closes the parent's descriptors: the child has copies of them all.
@@ -58,6 +62,7 @@ class Birth:
     """
 
     channel: Channel
+    tray: Tray
     slot: Slot
     parent: int
     inherited: Iterable[Callable[[], None]]
@@ -70,7 +75,7 @@ def live(birth: Birth) -> None:
     begin(birth)
     initialise(birth.channel, birth.terms)
     birth.channel.send(dumps(("ready",)))
-    work(birth.channel, birth.slot, birth.terms.max_memory)
+    work(birth.channel, birth.tray, birth.slot, birth.terms)
 
 
 def begin(birth: Birth) -> None:
@@ -131,35 +136,48 @@ def initialise(channel: Channel, terms: Terms) -> None:
         raise SystemExit(1) from error
 
 
-def work(channel: Channel, slot: Slot, max_memory: int | None) -> None:
-    """Receive, run, report."""
-    me = os.getpid()
+def work(channel: Channel, tray: Tray, slot: Slot, terms: Terms) -> None:
+    """Take, run, report."""
+    me, finished, is_worn = os.getpid(), 0, False
     try:
-        while (message := channel.receive()) != GO:
-            report = run(message, slot)
+        while not (is_worn or slot.leaves) and (taken := tray.take(slot)):
+            number, message = taken
+            slot.begin(number)
+            if message is None:
+                channel.send(dumps(("want",)))
+                message = channel.receive()
+            report = run(number, message, slot)
             if os.getpid() != me:  # the task forked, and this is the copy that came back from it
                 os._exit(1)
-            if max_memory is not None and resident() - len(report) > max_memory:
+            slot.ended = number  # before the look at `leaves`: see Worker
+            finished += 1
+            is_worn = finished == terms.max_tasks or is_too_large(report, terms.max_memory)
+            if is_worn:
                 channel.send(dumps(("worn",)))
             channel.send(report)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone
 
 
-def run(message: bytes, slot: Slot) -> bytes:
+def is_too_large(report: bytes, max_memory: int | None) -> bool:
+    """Whether the process occupies more than it may, beside what it is about to report."""
+    return max_memory is not None and resident() - len(report) > max_memory
+
+
+def run(number: int, message: bytes, slot: Slot) -> bytes:
     """Run a task, and pickle how it ended."""
     try:
         try:
-            number, function, args, limit = loads(message)
+            function, args, limit = loads(message)
             begin_task(slot, number)
             with soft_time_limit(limit):
                 value = function(*args)
         finally:
             end_task()
-        return dumps(("returned", value))
+        return dumps(("returned", number, dumps(value)))
     except BaseException as error:  # noqa: BLE001 - whatever a task raises is its own failure
         explain_memory_error(error)
-        return dumps(("raised", describe(error), format_error(error), pickled(error)))
+        return dumps(("raised", number, describe(error), format_error(error), pickled(error)))
 
 
 def begin_task(slot: Slot, number: int) -> None:

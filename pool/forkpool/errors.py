@@ -42,7 +42,7 @@ class NotRunning(PoolError):
 
 
 class PoolBusy(PoolError):
-    """No worker is idle: wait() until `idle` is greater than zero."""
+    """There is no room for a task: wait() until `room` is greater than zero."""
 
 
 class NotPicklable(PoolError):

@@ -109,14 +109,14 @@ class ForkExecutor(Executor):
         return bool(self._waiting or self._running)
 
     def _hand_out(self) -> None:
-        while self._waiting and self._pool.idle:
+        while self._waiting and self._pool.room:
             call = self._waiting.popleft()
             if call.future.cancelled():
                 call.future.set_running_or_notify_cancel()
                 continue
             try:
                 task = self._pool.submit(call.function, *call.args, **self._limits)
-            except PoolBusy:  # who seemed idle is dead, as the next wait() will find out
+            except PoolBusy:  # its pipe is full
                 self._waiting.appendleft(call)
                 return
             except NotPicklable as error:

@@ -40,6 +40,14 @@ class InlinePool(Pool):
         return int(self._running and not self._ended)
 
     @property
+    def room(self) -> int:
+        return self.idle
+
+    @property
+    def waiting(self) -> list[Task]:
+        return []
+
+    @property
     def busy(self) -> int:
         return len(self._ended)
 
@@ -65,6 +73,10 @@ class InlinePool(Pool):
         with self._showing(task):
             self._ended.append(_run(task))
         return task
+
+    def take_back(self) -> list[Task]:
+        self._check_running()
+        return []
 
     def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
         self._check_running()

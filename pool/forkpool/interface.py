@@ -51,7 +51,7 @@ class Running:
 
     Attributes:
         pid: of the process that holds it.
-        since: when it was handed out, on the monotonic clock.
+        since: when it began, on the monotonic clock.
         shown: the latest value that it has shown with show(); None if there is none, and a
             NotPicklable if it cannot be rebuilt in the parent.
     """
@@ -73,6 +73,16 @@ class Pool(Protocol):
     @property
     def idle(self) -> int:
         """Number of workers that take a task at once."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """Number of tasks that submit() takes now: for idle workers, and ahead of need."""
+        ...
+
+    @property
+    def waiting(self) -> list[Task]:
+        """Those that were submitted and that no worker has taken yet, in order."""
         ...
 
     @property
@@ -100,18 +110,26 @@ class Pool(Protocol):
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
     ) -> Task:
-        """Hand a call to an idle worker, at once.
+        """Hand a call to the next worker that is idle: workers take tasks in their order.
 
         Args:
             soft_time_limit: in seconds, after which TaskTimeout is raised inside the function.
-            time_limit: in seconds from now, after which the worker's process is ended, so that the
-                task ends with TimeLimitExceeded. It cannot be kept by a pool whose tasks run in
-                the calling process.
+            time_limit: in seconds from when a worker takes it, after which the worker's process is
+                ended, so that the task ends with TimeLimitExceeded. It cannot be kept by a pool
+                whose tasks run in the calling process.
 
         Raises:
             ValueError: a limit is not greater than 0.
-            PoolBusy: no worker is idle.
+            PoolBusy: there is no room.
             NotPicklable: the function or its arguments cannot be sent to the worker.
+            NotRunning: before start() or after the end.
+        """
+        ...
+
+    def take_back(self) -> list[Task]:
+        """Those that no worker has taken yet, in order; they do not run, and do not end.
+
+        Raises:
             NotRunning: before start() or after the end.
         """
         ...
@@ -149,13 +167,13 @@ class Pool(Protocol):
         nothing.
 
         Returns:
-            whether a worker holds the task, which may end by itself all the same. Always False
-            where the tasks run in the calling process.
+            whether the task has not ended, as far as the pool knows; it may end by itself all the
+            same. Always False where the tasks run in the calling process.
         """
         ...
 
     def shutdown(self, timeout: float | None = None) -> list[Ended]:
-        """Let running tasks finish, then end all workers; returns what ended meanwhile.
+        """Let submitted tasks finish, then end all workers; returns what ended meanwhile.
 
         Heeds no wake-up. An owner who wants to hear of a second signal waits until nothing is
         `busy`, and shuts down then.
@@ -166,7 +184,8 @@ class Pool(Protocol):
         ...
 
     def kill(self) -> list[Ended]:
-        """End all workers at once; returns the results that had arrived, and the deaths."""
+        """End all workers at once; returns the results that had arrived, and the deaths. What no
+        worker had taken does not end: to know it, take it back first."""
         ...
 
     def __enter__(self) -> Self:

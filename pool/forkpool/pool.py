@@ -4,7 +4,7 @@
 
     caller                  ForkPool (parent)                     child, one per worker
     ──────                  ─────────────────                     ─────────────────────
-    submit(function, *args) ──> pickled ─────── socket ─────────> receive
+    submit(function, *args) ──> pickled ──> tray, one pipe ─────> take, which ever is the first
                                                                   run
     wait() <── Ended <──┬─────────────────────  socket <───────── report
                         │
@@ -14,7 +14,8 @@
                         └────── wakeup <── the caller's signals
 
 A child's death is seen on its pidfd, since the socket may be held open by a process that a task has
-left behind. What a task shows stands in memory that both sides share, and passes by all of this.
+left behind. What it has taken, and what its task shows, stands in memory that both sides share: the
+parent looks there whenever it has a reason to look at all.
 """
 
 import atexit
@@ -32,8 +33,11 @@ from forkpool.errors import ForkUnavailable, NotRunning, PoolBusy, describe, des
 from forkpool.interface import Ended, Pool, Running, Task
 from forkpool.signals import blocked
 from forkpool.starts import Starts
+from forkpool.tray import Tray
 from forkpool.watch import Watch
-from forkpool.worker import Worker
+from forkpool.worker import Submitted, Worker
+
+_AGAIN = 0.01  # seconds between looks at who has taken a task, while nobody says anything
 
 _pools: "weakref.WeakSet[ForkPool]" = weakref.WeakSet()  # whose descriptors each child inherits
 
@@ -53,6 +57,9 @@ class ForkPool(Pool):
         max_memory_per_child: a child that occupies more bytes after a task is replaced.
         memory_limit: of the address space of a child, in bytes: what its tasks try to allocate
             beyond it raises a MemoryError.
+        ahead: so many tasks more than there are workers may be submitted: a worker that has ended
+            one takes the next at once, and not when the caller has come to it. Without /proc, from
+            which take_back() comes, there are none.
         grace: seconds between an interrupt() and the SIGTERM, if the task goes on; and between a
             SIGTERM, which also comes at the end of a task's time_limit, and the SIGKILL.
         start_timeout: seconds that a child has until it is ready.
@@ -68,6 +75,7 @@ class ForkPool(Pool):
         max_tasks_per_child: int | None = None,
         max_memory_per_child: int | None = None,
         memory_limit: int | None = None,
+        ahead: int = 0,
         grace: float = 5.0,
         start_timeout: float = 60.0,
         wakeup: int | None = None,
@@ -76,16 +84,18 @@ class ForkPool(Pool):
         _check("number of tasks per child", max_tasks_per_child)
         _check("number of bytes per child", max_memory_per_child)
         _check("memory limit", memory_limit)
-        self._terms = Terms(initializer, memory_limit, max_memory_per_child)
+        _check("number of tasks ahead", ahead, least=0)
+        self._terms = Terms(initializer, memory_limit, max_memory_per_child, max_tasks_per_child)
         self._before_fork = before_fork
-        self._max_tasks = max_tasks_per_child
+        self._ahead = ahead
         self._grace = grace
         self._start_timeout = start_timeout
         self._owner: int | None = None  # process that started the pool
         self._closed = False
         self._watch = Watch(wakeup)
+        self._tray = Tray()
+        self._waiting: dict[int, Submitted] = {}  # what nobody was seen to have taken
         self._workers: list[Worker] = []  # all that are not reaped yet
-        self._idle: list[Worker] = []
         self._dead: list[Worker] = []
         self._missing = workers
         self._starts = Starts()
@@ -96,11 +106,27 @@ class ForkPool(Pool):
 
     @property
     def idle(self) -> int:
-        return len(self._idle)
+        return max(0, self._idle - len(self._waiting))
+
+    @property
+    def room(self) -> int:
+        at_work = any(worker.is_at_work for worker in self._workers)
+        ahead = self._ahead if at_work and self._tray.gives_back else 0
+        return max(0, self._idle + ahead - len(self._waiting))
+
+    @property
+    def _idle(self) -> int:
+        """Workers that hold no task, as far as they were seen."""
+        return sum(worker.is_idle for worker in self._workers)
 
     @property
     def busy(self) -> int:
-        return sum(worker.task is not None for worker in self._workers)
+        return len(self._waiting) + sum(worker.task is not None for worker in self._workers)
+
+    @property
+    def waiting(self) -> list[Task]:
+        self._notice()
+        return [submitted.task for submitted in self._waiting.values()]
 
     @property
     def pids(self) -> list[int]:
@@ -115,6 +141,7 @@ class ForkPool(Pool):
             return
         self._owner = os.getpid()
         self._watch.start()
+        self._tray.start()
         # Python waits for its children when it exits: a forgotten pool would keep it for ever.
         atexit.register(self._kill_at_exit)
         try:
@@ -133,18 +160,22 @@ class ForkPool(Pool):
         soft_time_limit: float | None = None,
     ) -> Task:
         self._check_running()
-        if not self._idle:
+        if not self.room:
             raise PoolBusy
         task = Task(self._handed_out + 1, function, args, time_limit, soft_time_limit)
-        message = dumps((task.number, function, args, soft_time_limit))
-        while self._idle:
-            worker = self._idle.pop()  # the last one to rest: its caches are warm
-            if worker.hand(task, message):
-                self._handed_out = task.number
-                if worker.channel.unsent:
-                    self._watch.also_writable(worker.channel, True)
-                return task
-        raise PoolBusy  # those that seemed idle are dead, as wait() will find out
+        message = dumps((function, args, soft_time_limit))
+        with blocked():  # on the tray and in the books, or neither
+            if not self._tray.put(task.number, message):
+                raise PoolBusy
+            self._handed_out = task.number
+            self._waiting[task.number] = Submitted(task, message)
+        return task
+
+    def take_back(self) -> list[Task]:
+        self._check_running()
+        with blocked():
+            numbers = self._tray.take_back()
+            return [self._waiting.pop(number).task for number in numbers]
 
     def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
         self._check_running()
@@ -163,21 +194,26 @@ class ForkPool(Pool):
 
     def running(self) -> list[Running]:
         with blocked():  # the values are rebuilt, which runs their own code
+            self._notice()
             running = [worker.running() for worker in self._workers]
         return sorted(filter(None, running), key=lambda held: held.task.number)
 
     def interrupt(self, number: int) -> bool:
+        self._notice()
         for worker in self._workers:
             if worker.task and worker.task.number == number:
-                worker.interrupt(self._grace)
+                worker.interrupt()
                 return True
-        return False
+        if submitted := self._waiting.get(number):
+            submitted.is_unwanted = True
+        return submitted is not None
 
     def shutdown(self, timeout: float | None = None) -> list[Ended]:
         deadline = deadline_in(timeout)
         if self._workers:
             self._watch.stop()
         self._closed = True
+        self._tray.end()
         try:
             for worker in self._workers:
                 self._assign(worker)
@@ -193,7 +229,9 @@ class ForkPool(Pool):
             worker.kill()
         while self._workers:
             self._bury(self._workers[0])
+        self._waiting.clear()
         self._watch.close()
+        self._tray.close()
         _pools.discard(self)
         atexit.unregister(self._kill_at_exit)
         return self._take_ended()
@@ -226,17 +264,31 @@ class ForkPool(Pool):
             self._before_fork()
 
     def _fork(self) -> None:
-        inherited = [pool._disown for pool in _pools]
+        inherited = [pool._disown for pool in _pools if pool is not self]
         with blocked(signal.valid_signals()):  # until they are reset in the child, and booked here
-            worker = Worker(self._terms, inherited, self._start_timeout, self._starts.failed)
+            worker = Worker(
+                self._terms,
+                self._tray,
+                self._waiting,
+                [*inherited, self._disown_siblings],
+                self._start_timeout,
+                self._grace,
+                self._starts.failed,
+            )
             self._workers.append(worker)
             self._missing -= 1
             self._watch.add(worker.channel, partial(self._converse, worker))
             self._watch.add(worker.death, partial(self._note_death, worker))
 
     def _disown(self) -> None:
-        """In a child of this pool or of another one: close what it inherited."""
+        """In a child of another pool: close what it inherited."""
+        self._disown_siblings()
+        self._tray.close()
+
+    def _disown_siblings(self) -> None:
+        """In a child of this pool: close what it does not need."""
         self._watch.close()
+        self._tray.keep_reader()
         for worker in self._workers:
             worker.disown()
 
@@ -249,13 +301,29 @@ class ForkPool(Pool):
                 act(writable)
             while self._dead:  # last, since the same look may have brought their last words
                 self._bury(self._dead.pop())
+            self._notice()
             self._press()
+
+    def _notice(self) -> None:
+        """See what the workers have taken."""
+        if self._waiting:
+            for worker in self._workers:
+                worker.notice()
 
     def _due(self, deadline: float | None) -> float | None:
         """When there is something to do though no descriptor says so."""
         waits = self._missing and not (self._closed or self._starts.exhausted)
         refill = self._starts.due if waits else None
-        return earliest(deadline, refill, *(worker.deadline for worker in self._workers))
+        again = deadline_in(_AGAIN) if self._is_to_notice else None
+        return earliest(deadline, refill, again, *(worker.deadline for worker in self._workers))
+
+    @property
+    def _is_to_notice(self) -> bool:
+        """Whether a worker may take a task any moment for which something is to be done then."""
+        bounded = any(
+            one.is_unwanted or one.task.time_limit is not None for one in self._waiting.values()
+        )
+        return bounded and any(worker.task is None for worker in self._workers)
 
     def _press(self) -> None:
         """See to those that are late, unless what they have said by now makes up for it."""
@@ -263,7 +331,7 @@ class ForkPool(Pool):
             if worker.late:
                 self._hear(worker, worker.channel.rest())
             if worker.late:
-                worker.press(self._grace)
+                worker.press()
 
     def _note_death(self, worker: Worker, _writable: bool) -> None:
         self._dead.append(worker)
@@ -273,7 +341,6 @@ class ForkPool(Pool):
         self._hear(worker, worker.channel.arrived())
         if worker.channel.closed_by_peer:
             self._watch.drop(worker.channel)
-            self._retire(worker)
             worker.lose()
         elif writable and worker.flushed():
             self._watch.also_writable(worker.channel, False)
@@ -282,31 +349,26 @@ class ForkPool(Pool):
         for message in messages:
             if end := worker.hear(message):
                 self._ended.append(end)
+            if worker.channel.unsent:
+                self._watch.also_writable(worker.channel, True)
             self._assign(worker)
 
     def _assign(self, worker: Worker) -> None:
-        """What a worker does next: it goes on, it goes, or it takes tasks."""
+        """What a worker does next: it goes on, or it goes."""
+        worker.notice()
         if worker.task or worker.leaving:
             return
         if self._closed:
-            self._retire(worker)
-            worker.dismiss()
-        elif worker.overdue or worker.worn or worker.finished == self._max_tasks:
+            worker.leaving = True  # once nothing is left on the tray
+        elif worker.overdue or worker.worn:
             self._missing += 1
             worker.dismiss()
-        elif worker.ready and worker not in self._idle:
-            if not worker.finished:
-                self._starts.note_success()
+        elif worker.ready and not worker.finished:
+            self._starts.note_success()
             self._rested = True
-            self._idle.append(worker)
-
-    def _retire(self, worker: Worker) -> None:
-        if worker in self._idle:
-            self._idle.remove(worker)
 
     def _bury(self, worker: Worker) -> None:
         """Take a dead worker out of the books, and see to its replacement."""
-        self._retire(worker)
         self._workers.remove(worker)
         self._watch.drop(worker.death)
         self._watch.drop(worker.channel)
@@ -320,6 +382,6 @@ class ForkPool(Pool):
             self._starts.note_failure(worker.attempt, complaint)
 
 
-def _check(what: str, number: int | None) -> None:
-    if number is not None and number < 1:
-        raise ValueError(f"the {what} must be at least one, not {number}")
+def _check(what: str, number: int | None, least: int = 1) -> None:
+    if number is not None and number < least:
+        raise ValueError(f"the {what} must be at least {least}, not {number}")

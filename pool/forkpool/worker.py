@@ -1,11 +1,16 @@
-"""The parent's handle on one child: its process, its channel and the task that it holds."""
+"""The parent's handle on one child: its process, its channel and the task that it holds.
+
+A child takes its next task unseen. So before its process is ended for the task that it holds, its
+slot says that it is to take no other; and it says itself there that a task has ended, before it
+looks. If it has not said so by then, it holds that task and no other until its process ends.
+"""
 
 import gc
 import os
 import signal
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import multiprocess.util  # its exit handler waits for children: it must exist before the pool's
@@ -23,8 +28,23 @@ from forkpool.errors import (
     WorkerInterrupted,
 )
 from forkpool.interface import Ended, Running, Task
+from forkpool.tray import Tray
 
 _LAST_MOMENT = 1.0  # seconds that a process without a channel has to end by itself
+
+
+@dataclass(slots=True)
+class Submitted:
+    """A task that was submitted.
+
+    Attributes:
+        message: what its worker is to read.
+        is_unwanted: whether it is to be interrupted as soon as a worker is seen to have taken it.
+    """
+
+    task: Task
+    message: bytes
+    is_unwanted: bool = False
 
 
 class Worker:
@@ -34,8 +54,8 @@ class Worker:
         pid: its process id, and the id of its process group.
         death: a descriptor that is readable when the process has ended.
         attempt: which attempt in a row to start workers it belongs to.
-        task: what it holds at the moment.
-        since: when it was handed the latest one, on the monotonic clock.
+        task: what it holds at the moment, as far as the parent has seen.
+        since: when it began that, on the monotonic clock.
         finished: number of tasks that it has reported.
         ready: whether it has been initialised.
         deadline: when press() is to be called, on the monotonic clock: while it starts, while its
@@ -51,14 +71,18 @@ class Worker:
     def __init__(
         self,
         terms: child.Terms,
+        tray: Tray,
+        waiting: dict[int, Submitted],
         inherited: Iterable[Callable[[], None]],
         start_timeout: float,
+        grace: float,
         attempt: int,
     ) -> None:
         self.channel, theirs = Channel.pair()
         self._slot = Slot()
         birth = child.Birth(
             channel=theirs,
+            tray=tray,
             slot=self._slot,
             parent=os.getpid(),
             inherited=[self.channel.close, *inherited],
@@ -76,11 +100,14 @@ class Worker:
         self.pid: int = self._process.pid
         self.death = self._watch_death()
         self.attempt = attempt
+        self._waiting = waiting
+        self._message = b""
         self.task: Task | None = None
         self.since = 0.0
         self.finished = 0
         self.ready = False
         self._start_timeout = start_timeout
+        self._grace = grace
         self.deadline = deadline_in(start_timeout)
         self._limit: float | None = None  # when the task's time is over
         self._patience: float | None = None  # when a task that was interrupted should have ended
@@ -103,29 +130,34 @@ class Worker:
                 return os.pidfd_open(self.pid)
         return int(self._process.sentinel)
 
-    def hand(self, task: Task, message: bytes) -> bool:
-        """Give it a task; False if it is dead already."""
-        try:
-            self.channel.send(message)
-        except OSError:
-            return False
-        self.task = task
-        self.since = time.monotonic()
-        self.deadline = self._limit = deadline_in(task.time_limit)
-        return True
+    def notice(self) -> None:
+        """See what it has taken, unless the end of what it held before is still to be heard."""
+        if self.task:
+            return
+        if submitted := self._waiting.pop(self._slot.taken, None):
+            self._hold(submitted)
 
-    def interrupt(self, grace: float) -> None:
+    def _hold(self, submitted: Submitted) -> None:
+        self.task, self._message = submitted.task, submitted.message
+        self.since = self._slot.since(self.task.number)
+        if not self.lost:
+            limit = self.task.time_limit
+            self.deadline = self._limit = None if limit is None else self.since + limit
+        if submitted.is_unwanted:
+            self.interrupt()
+
+    def interrupt(self) -> None:
         """Have its task interrupted, and see to it that the task ends; the second time nothing."""
         if self.task is None or self.overdue or self.lost or self._patience is not None:
             return
         self._in_reach = self._slot.exposed == self.task.number
         self._slot.wanted = self.task.number
-        self._be_patient(grace)
+        self._be_patient()
         with suppress(ProcessLookupError):  # somebody else has reaped it
             interrupts.signal_to(self.pid)
 
-    def _be_patient(self, grace: float) -> None:
-        self._patience = deadline_in(grace)
+    def _be_patient(self) -> None:
+        self._patience = deadline_in(self._grace)
         self.deadline = earliest(self._limit, self._patience)
 
     def running(self) -> Running | None:
@@ -135,11 +167,21 @@ class Worker:
         shown = self._slot.read(self.task.number)
         return Running(self.task, self.pid, self.since, shown and loads_or_error(shown))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it would take a task, as far as the parent has seen."""
+        return self.is_at_work and self.task is None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it holds a task or waits for one."""
+        return self.ready and not (self.leaving or self.lost)
+
     def dismiss(self) -> None:
-        """Tell it to go after what it may hold now."""
+        """Have it go after what it may hold now. If it waits, that is after one more task, or when
+        the tray ends."""
         self.leaving = True
-        with suppress(OSError):  # it is gone
-            self.channel.send(child.GO)
+        self._slot.leaves = True
 
     def flushed(self) -> bool:
         """Send more of its task; whether nothing is left to send."""
@@ -148,32 +190,45 @@ class Worker:
         return not self.channel.unsent
 
     def hear(self, message: bytes) -> Ended | None:
-        """Take in what it says; the end of its task, if that is what it says."""
-        try:
-            match loads(message):
-                case ("ready",):
-                    self.ready = True
-                    self.deadline = None
-                case ("failed", text):
-                    self.complaint = text
-                case ("worn",):
-                    self.worn = True
-                case ("note", pickled):
-                    self.note = loads_or_error(pickled)
-                case ("returned", value):
-                    return self._end(value=value)
-                case ("raised", exception, trace, pickled):
-                    original = child.unpickled(pickled)
-                    return self._end(error=TaskRaised(exception, trace, original))
-        except NotPicklable as error:
-            return self._end(error=error)
+        """Take in what it says; the end of a task, if that is what it says."""
+        match loads(message):
+            case ("ready",):
+                self.ready = True
+                self.deadline = None
+            case ("failed", text):
+                self.complaint = text
+            case ("worn",):
+                self.worn = True
+            case ("want",):
+                self.notice()
+                with suppress(OSError):  # it is dead already
+                    self.channel.send(self._message)
+            case ("note", pickled):
+                self.note = loads_or_error(pickled)
+            case ("returned", number, pickled):
+                return self._heed_value(number, pickled)
+            case ("raised", number, exception, trace, pickled):
+                original = child.unpickled(pickled)
+                return self._end(number, error=TaskRaised(exception, trace, original))
         return None
 
-    def _end(self, value: object = None, error: PoolError | None = None) -> Ended | None:
-        task, self.task = self.task, None
-        if task is None:  # not an answer to anything
+    def _heed_value(self, number: int, pickled: bytes) -> Ended | None:
+        try:
+            return self._end(number, value=loads(pickled))
+        except NotPicklable as error:
+            return self._end(number, error=error)
+
+    def _end(
+        self, number: int, value: object = None, error: PoolError | None = None
+    ) -> Ended | None:
+        """The end of a task, of which the parent may not have seen the beginning."""
+        if submitted := self._waiting.pop(number, None):
+            task = submitted.task
+        elif self.task and self.task.number == number:
+            task, self.task = self.task, None
+            self.deadline = self._limit = self._patience = None
+        else:  # not an answer to anything
             return None
-        self.deadline = self._limit = self._patience = None
         self.finished += 1
         return Ended(task, self.pid, value, error)
 
@@ -186,9 +241,10 @@ class Worker:
         """Its channel has ended. Mostly the process ends with it; but a task may have closed the
         channel, and left a thread for which Python would wait."""
         self.lost = True
+        self._slot.leaves = True
         self.deadline = deadline_in(_LAST_MOMENT)
 
-    def press(self, grace: float) -> None:
+    def press(self) -> None:
         """Its deadline has passed: ask it to end, and next time make it."""
         if self.lost:
             self.deadline = None
@@ -199,11 +255,11 @@ class Worker:
             self.kill()
         elif left(self._limit) == 0:
             self._patience = None
-            self._terminate(grace)
+            self._terminate()
         elif self._was_in_reach():
-            self._terminate(grace)
+            self._terminate()
         else:
-            self._be_patient(grace)
+            self._be_patient()
 
     def _was_in_reach(self) -> bool:
         """Whether the task has had a grace of time since the interrupt struck it or could do so."""
@@ -211,10 +267,12 @@ class Worker:
         self._in_reach = self.task is not None and self._slot.exposed == self.task.number
         return before and self._in_reach
 
-    def _terminate(self, grace: float) -> None:
+    def _terminate(self) -> None:
         self.overdue = True
-        self.deadline = deadline_in(grace)
-        self._process.terminate()
+        self.deadline = deadline_in(self._grace)
+        self._slot.leaves = True
+        if self.task and self._slot.ended != self.task.number:  # else its report is under way
+            self._process.terminate()
 
     def kill(self) -> None:
         """SIGKILL to its process group, so that what the task started ends with it."""
@@ -227,8 +285,10 @@ class Worker:
         self._process.join()
         exitcode = self._process.exitcode
         ended = [end for message in self.channel.rest() if (end := self.hear(message))]
-        if self.task and (death := self._end(error=self._death(self.task, exitcode))):
-            ended.append(death)
+        self.notice()
+        if self.task:
+            error = self._death(self.task, exitcode)
+            ended += filter(None, [self._end(self.task.number, error=error)])
         self._close()
         return ended, exitcode
 

@@ -100,13 +100,13 @@ def descriptors() -> list[str]:
 
 
 def test_a_child_keeps_no_descriptor_of_its_siblings(waiting: Any) -> None:
-    """Its own are the channel, and the pipes by which multiprocess ties a parent and a child."""
+    """Its own are the channel, the tray, and the pipes by which multiprocess ties the two."""
     before = set(descriptors())
     with ForkPool(4, max_tasks_per_child=2) as pool:
         for _ in range(2):
             for kept in everywhere(pool, waiting, 4, descriptors):
                 kinds = [link.split(":")[0] for link in kept if link not in before]
-                assert sorted(kinds) == ["pipe", "pipe", "socket"]
+                assert sorted(kinds) == ["pipe", "pipe", "pipe", "socket"]
             waiting.idle(pool, 4)
 
 
@@ -122,7 +122,7 @@ def test_a_child_keeps_nothing_of_another_pool_and_of_its_signals(waiting: Any) 
         waiting.idle(other, 2)
         kept = waiting.run(pool, descriptors).value
         kinds = [link.split(":")[0] for link in kept if link not in before]
-        assert sorted(kinds) == ["pipe", "pipe", "socket"]
+        assert sorted(kinds) == ["pipe", "pipe", "pipe", "socket"]
         assert waiting.run(other, os.getpid).value in other.pids
         os.kill(os.getpid(), signal.SIGTERM)
         assert other.wait(None) == []

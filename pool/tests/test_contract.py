@@ -84,10 +84,10 @@ def test_hand_outs_are_numbered_in_their_order(pool: Pool, waiting: Any) -> None
 
 def test_a_busy_pool_takes_nothing(pool: Pool, waiting: Any) -> None:
     waiting.idle(pool)
-    assert (pool.idle, pool.busy) == (1, 0)
+    assert (pool.idle, pool.room, pool.busy) == (1, 1, 0)
     pool.submit(add, 1)
-    assert (pool.idle, pool.busy) == (0, 1)
-    with pytest.raises(PoolBusy, match="No worker is idle"):
+    assert (pool.idle, pool.room, pool.busy) == (0, 0, 1)
+    with pytest.raises(PoolBusy, match="no room for a task"):
         pool.submit(add, 2)
     (ended,) = waiting.ends(pool, 1)
     assert ended.value == 1

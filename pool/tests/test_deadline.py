@@ -164,7 +164,7 @@ def test_a_result_that_waits_to_be_read_is_in_time(
     signals = Signals(monkeypatch)
     with ForkPool(1) as pool:
         waiting.idle(pool)
-        pool.submit(send_back, bytes(100_000), time_limit=FOREVER)
+        pool.submit(bytes, 100_000, time_limit=FOREVER)
         waiting.readable(pool._workers[0].channel)
         clock.put_forward(2 * FOREVER)
         (ended,) = waiting.ends(pool, 1)
@@ -219,11 +219,14 @@ def test_a_task_that_finishes_within_the_grace_has_finished(
         assert waiting.run(pool, os.getpid).value != ended.pid
 
 
+def stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def test_a_stopped_process_is_ended_all_the_same(waiting: Any) -> None:
     with ForkPool(1, grace=SOON) as pool:
         waiting.idle(pool)
-        os.kill(pool.pids[0], signal.SIGSTOP)
-        pool.submit(send_back, 1, time_limit=SOON)
+        pool.submit(stop, time_limit=SOON)
         (ended,) = waiting.ends(pool, 1)
         assert exceeded(ended).exitcode == -signal.SIGKILL
 

@@ -31,7 +31,8 @@ def test_as_many_tasks_run_at_once_as_there_are_workers(waiting: Any, gate: Any)
         waiting.idle(pool, 3)
         tasks = [pool.submit(gate.pass_through) for _ in range(3)]
         assert [task.number for task in tasks] == [1, 2, 3]
-        assert (pool.idle, pool.busy) == (0, 3)
+        assert (pool.idle, pool.room, pool.busy) == (0, 0, 3)
+        waiting.until(lambda: not pool.waiting)
         gate.open(3)
         ends = waiting.ends(pool, 3)
         assert {end.value for end in ends} == {end.pid for end in ends} == set(pool.pids)

@@ -168,8 +168,10 @@ def test_a_platform_without_fork_is_told_in_words(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(("workers", "limit"), [(0, None), (-1, None), (1, 0)])
 def test_numbers_that_make_no_sense_are_refused(workers: int, limit: int | None) -> None:
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="at least 1, not"):
         ForkPool(workers, max_tasks_per_child=limit)
+    with pytest.raises(ValueError, match="ahead must be at least 0, not -1"):
+        ForkPool(1, ahead=-1)
 
 
 def hang(folder: Path, times: int) -> None:

@@ -4,8 +4,8 @@ The injection is done here: a child inherits what a test has put in the place of
 """
 
 import os
+import select
 import signal
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +17,7 @@ import pytest
 from forkpool import Ended, ForkPool, NotPicklable, PoolBusy, WorkerDied, child
 from forkpool.board import Slot
 from forkpool.channel import Channel, loads
+from forkpool.tray import Tray
 
 FOREVER = 100_000.0  # seconds
 Patch = pytest.MonkeyPatch
@@ -55,22 +56,22 @@ class Once:
 
 
 def before_reading(patch: Patch, once: Once) -> None:
-    receive = Channel.receive
+    take = Tray.take
 
-    def wait_and_die(channel: Channel) -> bytes:
-        if channel._socket.recv(1, socket.MSG_PEEK):  # a task is there
-            once.die()
-        return receive(channel)
+    def wait_and_die(tray: Tray, slot: Slot) -> tuple[int, bytes | None] | None:
+        select.select([tray._reader], [], [])  # a task is there
+        once.die()
+        return take(tray, slot)
 
-    patch.setattr(Channel, "receive", wait_and_die)
+    patch.setattr(Tray, "take", wait_and_die)
 
 
 def after_reading(patch: Patch, once: Once) -> None:
     run = child.run
 
-    def die_and_run(message: bytes, slot: Slot) -> bytes:
+    def die_and_run(number: int, message: bytes, slot: Slot) -> bytes:
         once.die()
-        return run(message, slot)
+        return run(number, message, slot)
 
     patch.setattr(child, "run", die_and_run)
 
@@ -78,8 +79,8 @@ def after_reading(patch: Patch, once: Once) -> None:
 def after_running(patch: Patch, once: Once) -> None:
     run = child.run
 
-    def run_and_die(message: bytes, slot: Slot) -> bytes:
-        report = run(message, slot)
+    def run_and_die(number: int, message: bytes, slot: Slot) -> bytes:
+        report = run(number, message, slot)
         once.die()
         return report
 
@@ -135,7 +136,7 @@ def submit_when_idle(pool: ForkPool, function: Callable[..., Any], *args: Any) -
 @pytest.mark.parametrize(
     ("inject", "deaths"),
     [
-        (before_reading, {1}),
+        (before_reading, {0}),
         (after_reading, {1}),
         (after_running, {1}),
         (half_way_through_the_length, {1}),
@@ -174,8 +175,8 @@ def test_a_death_on_the_way_out_is_no_failure(
     once = Once(tmp_path)
     work = child.work
 
-    def work_and_die(channel: Channel, slot: Slot, max_memory: int | None) -> None:
-        work(channel, slot, max_memory)
+    def work_and_die(channel: Channel, tray: Tray, slot: Slot, terms: child.Terms) -> None:
+        work(channel, tray, slot, terms)
         once.die()
 
     monkeypatch.setattr(child, "work", work_and_die)
