@@ -25,6 +25,9 @@ TEST = [
     "psycopg-pool>=3.2",
     "pytest>=9.0",
     "pytest-django>=4.11.1",
+    # What drives the browser, and what that asks of each page for those who cannot see it.
+    "selenium>=4.30",
+    "axe-selenium-python>=3.0; python_version >= '3.12'",
 ]
 LINT = [
     "django-stubs==6.1.*",

@@ -5,15 +5,22 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
+if TYPE_CHECKING:
+    from suite.browsing import Browser
+
 DEADLINE = 30.0
 """Seconds that a test waits for an event before it gives the event up for lost."""
+
+
+BROWSED = {"ALLOWED_FUNCTIONS": ["suite."]}
+"""The queue's settings in the server that the browser looks at."""
 
 
 class Flushed:
@@ -68,3 +75,23 @@ def _server_is_there(request: pytest.FixtureRequest) -> None:
 def _knock() -> None:
     with connection._nodb_cursor() as cursor:
         cursor.execute("SELECT 1")
+
+
+@pytest.fixture(scope="session")
+def _window(django_db_setup: None) -> Iterator[Browser]:
+    """One browser and one server for all tests: each takes a second to start."""
+    from suite import browsing
+
+    if absent := browsing.missing():
+        assert os.environ.get("CI") != "true", absent
+        pytest.skip(absent)
+    with browsing.server(BROWSED) as address, browsing.chromium() as driver:
+        yield browsing.Browser(driver, address)
+
+
+@pytest.fixture
+def browser(transactional_db: None, _window: Browser) -> Iterator[Browser]:
+    """A browser that has visited nothing; whatever it complains of fails the test."""
+    _window.clear()
+    yield _window
+    assert _window.complaints() == []
