@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -21,15 +22,22 @@ DEFAULT_TIMEOUT_GRACE = 5.0
 DEFAULT_POLL_MIN = 0.05
 DEFAULT_POLL_MAX = 1.0
 
+SHORTEST_TOKEN = 20
+"""Characters: as many as cannot be tried out."""
+
+TOKEN = rf"[A-Za-z0-9\-._~+/=]{{{SHORTEST_TOKEN},}}"
+
 KNOWN = (
     "ALLOWED_FUNCTIONS",
     "BATCH_SIZE",
     "COALESCE",
+    "HTTP_TOKEN",
     "MAX_CRASHES",
     "NOTIFY",
     "POLL_MAX",
     "POLL_MIN",
     "RETENTION",
+    "SCHEDULABLE",
     "STOP_GRACE",
     "TIMEOUT",
     "TIMEOUT_GRACE",
@@ -79,6 +87,13 @@ class Settings:
     retention: float | None = None
     """Seconds that a service keeps jobs which have ended; None keeps them for ever."""
 
+    schedulable: tuple[str, ...] = ()
+    """Prefixes, as in ``allowed_functions``, of the functions that people may schedule by hand, in
+    the admin and over HTTP. Without any they may schedule none."""
+
+    http_token: str | None = field(default=None, repr=False)
+    """Who sends it as ``Authorization: Bearer`` may read the endpoints without being a user."""
+
 
 @cache
 def current() -> Settings:
@@ -87,11 +102,13 @@ def current() -> Settings:
     Raises ImproperlyConfigured, naming every problem at once.
     """
     raw = getattr(settings, "ASYNC", {})
-    if found := problems(raw):
-        raise ImproperlyConfigured(" ".join(found))
-    allowed = raw.get("ALLOWED_FUNCTIONS")
-    others = {key.lower(): raw[key] for key in raw if key != "ALLOWED_FUNCTIONS"}
-    return Settings(allowed_functions=None if allowed is None else tuple(allowed), **others)
+    if wrong := problems(raw):
+        raise ImproperlyConfigured(" ".join(wrong))
+    found = {key.lower(): raw[key] for key in raw}
+    for key in ("allowed_functions", "schedulable"):
+        if found.get(key) is not None:
+            found[key] = tuple(found[key])
+    return Settings(**found)
 
 
 def problems(raw: object) -> list[str]:
@@ -103,6 +120,13 @@ def problems(raw: object) -> list[str]:
         found.append(
             'ASYNC["ALLOWED_FUNCTIONS"] must be None or a list of prefixes such as'
             ' ["shop.", "billing.jobs.send"].'
+        )
+    if raw.get("SCHEDULABLE", ()) is None or not _is_names(raw.get("SCHEDULABLE")):
+        found.append('ASYNC["SCHEDULABLE"] must be a list of prefixes such as ["shop.jobs."].')
+    if not _is_token(raw.get("HTTP_TOKEN")):
+        found.append(
+            'ASYNC["HTTP_TOKEN"] must be None or a text of letters, digits and -._~+/= alone, of'
+            f" {SHORTEST_TOKEN} characters at least."
         )
     if not _is_whole(raw.get("BATCH_SIZE", DEFAULT_BATCH_SIZE), 1, 10_000):
         found.append('ASYNC["BATCH_SIZE"] must be a whole number from 1 to 10000.')
@@ -150,6 +174,13 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, (list, tuple, set, frozenset)) and all(
         isinstance(name, str) and name for name in value
     )
+
+
+def _is_token(value: Any) -> bool:
+    """Whether it is None, or can stand in a header as RFC 6750 has it, and is long enough."""
+    if value is None:
+        return True
+    return isinstance(value, str) and re.fullmatch(TOKEN, value) is not None
 
 
 def _is_whole(value: Any, least: int, most: int) -> bool:

@@ -4,7 +4,7 @@
 
     AsyncError
     ├── UnknownFunction        the path of a job leads to no callable
-    ├── FunctionNotAllowed     ASYNC["ALLOWED_FUNCTIONS"] does not have it
+    ├── FunctionNotAllowed     ASYNC["ALLOWED_FUNCTIONS"] or ["SCHEDULABLE"] does not have it
     ├── JobNotRunnable         what was asked of a job cannot be done now: it is running, say
     │   └── JobEnded           … or ever: it has ended, or is gone
     ├── TransactionAbused      the job left its transaction unfit to commit
@@ -35,7 +35,8 @@ class UnknownFunction(AsyncError, ValueError):
 
 
 class FunctionNotAllowed(AsyncError, ValueError):
-    """The setting ASYNC["ALLOWED_FUNCTIONS"] does not allow this function."""
+    """The settings do not allow this function: ASYNC["ALLOWED_FUNCTIONS"], or ["SCHEDULABLE"] if
+    people ask for it."""
 
 
 class JobNotRunnable(AsyncError):

@@ -83,7 +83,7 @@ def object_at_end_of_path(path: str) -> Any:
     if not callable(target):
         raise UnknownFunction(f"{path!r} is {type(target).__name__}, which cannot be called.")
     if conf.current().allowed_functions is not None:
-        check_allowed(_own_name(target))
+        check_allowed(own_name(target))
     return target
 
 
@@ -120,7 +120,7 @@ def check_path(path: str) -> str:
 def check_allowed(path: str) -> str:
     """Return the path if the settings allow it. Raises FunctionNotAllowed."""
     allowed = conf.current().allowed_functions
-    if allowed is None or path in OWN_FUNCTIONS or any(_has_prefix(path, one) for one in allowed):
+    if allowed is None or path in OWN_FUNCTIONS or any(has_prefix(path, one) for one in allowed):
         return path
     listed = ", ".join(map(repr, allowed))
     raise FunctionNotAllowed(
@@ -128,7 +128,8 @@ def check_allowed(path: str) -> str:
     )
 
 
-def _has_prefix(path: str, prefix: str) -> bool:
+def has_prefix(path: str, prefix: str) -> bool:
+    """Whether a path is what the prefix of a setting means, or below it."""
     return path == prefix or path.startswith(prefix if prefix.endswith(".") else f"{prefix}.")
 
 
@@ -151,7 +152,8 @@ def _path_of(item: Callable[..., Any]) -> str:
     return f"{item.__module__}.{name}"
 
 
-def _own_name(target: Any) -> str:
+def own_name(target: Any) -> str:
+    """Where a callable itself says that it lives; of an instance, where its class does."""
     named = target if hasattr(target, "__qualname__") else type(target)
     return f"{named.__module__}.{named.__qualname__}"
 
