@@ -245,6 +245,7 @@ class Engine:
                 lane.walk.ended(hint)
                 self.report.ended(outcome)
                 self.metrics.ended(outcome)
+                lane.ledger.count(outcome)
             case Failed():
                 self._note_failure(lane, outcome)
             case Cancelled(hint):
@@ -252,6 +253,7 @@ class Engine:
                 lane.walk.ended(hint)
                 self.report.ended(outcome)
                 self.metrics.ended(outcome)
+                lane.ledger.count(outcome)
             case Lost(hint, taken):
                 lane.walk.lost(hint, taken=taken)
             case Busy(hint):
@@ -271,6 +273,7 @@ class Engine:
             lane.walk.failed(outcome.hint)
         self.report.ended(outcome)
         self.metrics.ended(outcome)
+        lane.ledger.count(outcome)
         if not self.options.keep_going:
             self.halt()
 

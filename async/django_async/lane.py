@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from django_async import rollup
 from django_async.access import LONGEST, Access
 from django_async.control import Control, Run
 from django_async.hints import Hint
 from django_async.inquest import AGAIN, Inquest
+from django_async.ledger import Ledger
 from django_async.outcomes import Cancelled, Failed, Lost
 from django_async.parents import Registration
 from django_async.policy import is_atomic
@@ -54,6 +56,8 @@ class Lane:
     access: Access = field(init=False)
     inquest: Inquest = field(init=False)
     control: Control = field(init=False)
+    ledger: Ledger = field(init=False)
+    """Counts the attempts that end."""
     _since: dict[int, float] = field(default_factory=dict)
     _suspect: int | None = None
     """The number of the task that is a suspect: beside it no other suspect runs."""
@@ -67,6 +71,7 @@ class Lane:
         self.access = Access(self.using, self.clock)
         self.inquest = Inquest(self.using, self.clock)
         self.control = Control(self.using, self.parent.token, self.clock)
+        self.ledger = Ledger(self.using, self.clock)
 
     def open(self) -> None:
         """Become known to other parents."""
@@ -76,9 +81,12 @@ class Lane:
         """Nothing of this lane runs any more."""
         self.inquest.abandon()
         self.withdraw()
+        if self.ledger.has_saved:  # a service does so all the time, a pass at its end
+            self.access.use(partial(rollup.roll_up, self.using))
 
     def withdraw(self, limit: float = LONGEST) -> None:
         """Be known to nobody any more."""
+        self.access.use(self.ledger.save, limit)
         self.access.use(self.parent.withdraw, limit)
         self.access.use(self.control.clear, limit)
 
@@ -113,6 +121,8 @@ class Lane:
             self.access.use(self._look_around)
         if self.clock() >= self._next_beat:
             self.access.use(self._beat)
+        if self.ledger.is_due and not self._writer_is_taken:
+            self.access.use(self.ledger.save)
         return ends
 
     @property

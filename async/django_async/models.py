@@ -31,8 +31,19 @@ from django_async.clock import DatabaseNow
 from django_async.compat import check_constraint
 from django_async.groups import Group
 from django_async.notices import Cancellation, Pause, Running
+from django_async.slots import Statistic
 
-__all__ = ["Cancellation", "Error", "Group", "Job", "JobQuerySet", "Parent", "Pause", "Running"]
+__all__ = [
+    "Cancellation",
+    "Error",
+    "Group",
+    "Job",
+    "JobQuerySet",
+    "Parent",
+    "Pause",
+    "Running",
+    "Statistic",
+]
 
 
 class JobQuerySet(models.QuerySet["Job"]):

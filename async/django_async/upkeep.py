@@ -15,7 +15,7 @@ from typing import Any
 from django.apps import apps
 from django.utils import autoreload
 
-from django_async import retention
+from django_async import retention, rollup
 from django_async.engine import Engine
 from django_async.lane import Lane
 from forkpool import Pool, reap_strays
@@ -120,19 +120,15 @@ class Reloader:
         return self._before.get(path)
 
 
-class Cleaner:
-    """Deletes jobs that ended longer ago than the retention, a few at a time, in a worker. Of
-    several parents the first one does it."""
-
-    BATCH = 200
-    """Jobs that are deleted in one transaction, which takes some 20 ms."""
+class Chore:
+    """Something that is done in a worker, a little at a time, until nothing is left of it; and then
+    again later. Of several parents the first one does it."""
 
     NEXT_BATCH, NEXT_ROUND, NO_WORKER = 0.5, 60.0, 0.05
     """Seconds to the next batch, to the next look when nothing is left, and to the next try."""
 
-    def __init__(self, lane: Lane, seconds: float, call: Call) -> None:
+    def __init__(self, lane: Lane, call: Call) -> None:
         self._lane = lane
-        self._seconds = seconds
         self._call = call
         self._is_at_work = False
         self._is_through = False
@@ -143,15 +139,50 @@ class Cleaner:
             return self.NEXT_ROUND
         if self._is_at_work:
             return self.NEXT_BATCH
-        args = (retention.remove_some, self._seconds, self._lane.using, self.BATCH)
-        if not engine.run_chore(self._end, self._call, *args):
+        if not engine.run_chore(self._end, self._call, *self.batch()):
             return self.NO_WORKER
         self._is_at_work = True
         return self.NEXT_BATCH
 
-    def _end(self, removed: int | None) -> None:
+    def batch(self) -> tuple[Any, ...]:
+        """The function, and its arguments, that does a little and returns how much."""
+        raise NotImplementedError
+
+    def is_last(self, done: int) -> bool:
+        """Whether nothing is left after a batch that did so much."""
+        return not done
+
+    def _end(self, done: int | None) -> None:
         self._is_at_work = False
-        self._is_through = removed is None or removed < self.BATCH
+        self._is_through = done is None or self.is_last(done)
+
+
+class Cleaner(Chore):
+    """Deletes jobs that ended longer ago than the retention."""
+
+    BATCH = 200
+    """Jobs that are deleted in one transaction, which takes some 20 ms."""
+
+    def __init__(self, lane: Lane, seconds: float, call: Call) -> None:
+        super().__init__(lane, call)
+        self._seconds = seconds
+
+    def batch(self) -> tuple[Any, ...]:
+        return retention.remove_some, self._seconds, self._lane.using, self.BATCH
+
+    def is_last(self, done: int) -> bool:
+        return done < self.BATCH
+
+
+class Accountant(Chore):
+    """Keeps the statistics small. It begins after a while: there are none before."""
+
+    def __init__(self, lane: Lane, call: Call) -> None:
+        super().__init__(lane, call)
+        self._is_through = True
+
+    def batch(self) -> tuple[Any, ...]:
+        return rollup.roll_up, self._lane.using
 
 
 def _watchdog_interval() -> float:

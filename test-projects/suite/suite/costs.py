@@ -13,7 +13,7 @@ from suite.spying import each_statement
 
 def analyse() -> None:
     """Have the database count its rows, as it does by itself from time to time."""
-    sql = {"mysql": "ANALYZE TABLE async_job, async_group, async_error"}
+    sql = {"mysql": "ANALYZE TABLE async_job, async_group, async_error, async_statistic"}
     with connection.cursor() as cursor:
         cursor.execute(sql.get(connection.vendor, "ANALYZE"))
 

@@ -24,6 +24,7 @@ from django_async.parents import Registration
 from django_async.patrol import Interval, Patrol
 from django_async.terms import Options, Summary
 from django_async.upkeep import (
+    Accountant,
     Cleaner,
     Reaper,
     Reloader,
@@ -197,10 +198,12 @@ def _duties(
 ) -> Iterator[Duty]:
     if os.getpid() == 1:
         yield Reaper(pool, lambda: counted.pids)
-    if (seconds := conf.current().retention) is None:
-        return
+    call = worker.chore if options["workers"] else operator.call
+    seconds = conf.current().retention
     for lane in lanes:
-        yield Cleaner(lane, seconds, worker.chore if options["workers"] else operator.call)
+        yield Accountant(lane, call)
+        if seconds is not None:
+            yield Cleaner(lane, seconds, call)
 
 
 def _starts_anew(stop: StopSignals, reloader: Reloader) -> bool:

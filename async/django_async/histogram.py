@@ -1,0 +1,61 @@
+"""How long things took, as numbers that can be added up: a histogram of log-scaled buckets.
+
+A mean says little of times, and percentiles of several processes cannot be made from theirs. These
+buckets can be added, whoever filled them, and a percentile read from the sum: each is a fifth wider
+than the one below, so that what is read is within a tenth of what was. Few of them are in use at a
+time, so only those are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+
+SHORTEST = 0.001
+"""Seconds: what is shorter counts as this."""
+
+STEPS = 4
+"""Buckets from one time to the double of it."""
+
+LAST = 140
+"""The number of the bucket for whatever is longer: a year and more."""
+
+Buckets = Counter[int]
+"""How many there were, by the number of the bucket."""
+
+
+def bucket(seconds: float) -> int:
+    """The number of the bucket for that time."""
+    if not seconds > SHORTEST:
+        return 0
+    return min(LAST, 1 + math.floor(STEPS * math.log2(seconds / SHORTEST)))
+
+
+def middle(number: int) -> float:
+    """Seconds that stand for all in that bucket: its middle, as factors go."""
+    return SHORTEST if number <= 0 else SHORTEST * 2.0 ** ((number - 0.5) / STEPS)
+
+
+def percentile(buckets: Buckets, percent: float) -> float | None:
+    """Seconds that so many percent did not exceed; None of nothing."""
+    wanted = buckets.total() * percent / 100
+    seen = 0
+    for number in sorted(buckets):
+        seen += buckets[number]
+        if seen >= wanted:
+            return middle(number)
+    return None
+
+
+def dump(buckets: Buckets) -> str:
+    """As a column holds it."""
+    return json.dumps(dict(sorted(buckets.items())), separators=(",", ":"))
+
+
+def load(text: str) -> Buckets:
+    """From a column; nothing where that is unreadable."""
+    try:
+        return Counter({int(number): int(count) for number, count in json.loads(text).items()})
+    except (ValueError, TypeError, AttributeError):
+        return Counter()

@@ -1,0 +1,132 @@
+"""What a parent has counted of a database's attempts since it last saved that.
+
+It counts in memory, in the moment in which it learns how an attempt ended, and adds rows every few
+seconds, over its own connection and outside of every job's transaction. So counting costs a job
+nothing, and a parent that is killed takes what it has not saved yet with it: the last ten seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django_async import clock, histogram
+from django_async.histogram import Buckets
+from django_async.outcomes import End, word
+from django_async.slots import ALL, FINE, FUNCTION, OUTCOMES, QUEUE, Statistic
+
+INTERVAL = 10.0
+"""Seconds between two savings."""
+
+MOST_LABELS = 200
+"""Queues and functions that are told apart between two savings, those that come first."""
+
+OTHERS = "(others)"
+
+Key = tuple[str, str]
+"""A scope and a label."""
+
+
+@dataclass(slots=True)
+class Sum:
+    """Attempts, added up."""
+
+    outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    seconds: float = 0.0
+    waits: Buckets = field(default_factory=Buckets)
+    runs: Buckets = field(default_factory=Buckets)
+
+    @property
+    def attempts(self) -> int:
+        """How many there were."""
+        return sum(self.outcomes.values())
+
+    def count(self, outcome: str, wait: int | None, run: int, seconds: float) -> None:
+        """Add one attempt, with the buckets of its times."""
+        self.outcomes[outcome] += 1
+        self.seconds += seconds
+        self.runs[run] += 1
+        if wait is not None:
+            self.waits[wait] += 1
+
+    def add(self, row: Statistic) -> None:
+        """Add what a row has."""
+        for outcome in OUTCOMES:
+            self.outcomes[outcome] += getattr(row, outcome)
+        self.seconds += row.seconds
+        self.waits += histogram.load(row.waits)
+        self.runs += histogram.load(row.runs)
+
+    def columns(self) -> dict[str, Any]:
+        """As a row has it."""
+        waits, runs = histogram.dump(self.waits), histogram.dump(self.runs)
+        return {**self.outcomes, "seconds": self.seconds, "waits": waits, "runs": runs}
+
+
+class Ledger:
+    """The sums of one database, by one parent.
+
+    Attributes:
+        has_saved: whether there are rows of it.
+    """
+
+    def __init__(self, using: str, now: Callable[[], float]) -> None:
+        self._using = using
+        self._now = now
+        self._sums: dict[Key, Sum] = {}
+        self._next = now() + INTERVAL
+        self.has_saved = False
+
+    def count(self, end: End) -> None:
+        """Count an attempt that ended."""
+        wait = None if end.waited is None else histogram.bucket(end.waited)
+        how = word(end), wait, histogram.bucket(end.seconds), end.seconds
+        for key in ((ALL, ""), (QUEUE, end.queue or OTHERS), (FUNCTION, end.name or OTHERS)):
+            self._sum(key).count(*how)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to save, and there is something to be saved."""
+        return bool(self._sums) and self._now() >= self._next
+
+    def save(self) -> None:
+        """Add rows for what was counted since the last time, in one statement."""
+        self._next = self._now() + INTERVAL
+        if not self._sums:
+            return
+        begin = slot(clock.utc_now(self._using), FINE)
+        rows = list(as_rows(((FINE, begin, *key), found) for key, found in self._sums.items()))
+        Statistic.objects.using(self._using).bulk_create(rows)
+        self._sums = {}
+        self.has_saved = True
+
+    def _sum(self, key: Key) -> Sum:
+        if (found := self._sums.get(key)) is None:
+            if len(self._sums) >= MOST_LABELS:
+                key = key[0], OTHERS
+            found = self._sums.setdefault(key, Sum())
+        return found
+
+
+def slot(moment: datetime, width: int) -> datetime:
+    """The begin of the slot that an aware moment lies in, aware as well."""
+    return datetime.fromtimestamp(moment.timestamp() // width * width, UTC)
+
+
+def slots(since: datetime, width: int, number: int) -> list[datetime]:
+    """So many begins, one after the other."""
+    return [since + timedelta(seconds=width * index) for index in range(number)]
+
+
+def as_rows(sums: Iterable[tuple[tuple[int, datetime, str, str], Sum]]) -> Iterator[Statistic]:
+    """The rows, not saved, of sums with their width, begin, scope and label."""
+    for (width, begin, scope, label), found in sums:
+        yield Statistic(
+            width=width,
+            begin=clock.as_field_value(begin),
+            scope=scope,
+            label=label[:255],
+            **found.columns(),
+        )
