@@ -38,11 +38,12 @@ class Backlog:
     """Since when the job that waits longest is due: since its time, or since it was added."""
 
 
-def read(using: str | None = None) -> Backlog:
-    """Read the backlog of a database, or what it takes to know enough of it."""
+def read(using: str | None = None, exact: int = census.EXACT) -> Backlog:
+    """Read the backlog of a database, or what it takes to know enough of it: counts end at so
+    many."""
     waits = Q(started=None)  # and does not run without a transaction, perhaps for hours
     timed, untimed = waits & Q(scheduled__lte=DatabaseNow()), waits & Q(scheduled=None)
-    lowest = census.pending_jobs(using).order_by("priority", "scheduled", "id")[: census.EXACT + 1]
+    lowest = census.pending_jobs(using).order_by("priority", "scheduled", "id")[: exact + 1]
     found = lowest.aggregate(
         read=Count("pk"),
         timed=Count("pk", filter=timed),
@@ -51,8 +52,8 @@ def read(using: str | None = None) -> Backlog:
         since=Min("scheduled", filter=timed),
         added=Min("added", filter=untimed),
     )
-    if found["read"] > census.EXACT:
-        return _walk(found["failing"], using)
+    if found["read"] > exact:
+        return _walk(found["failing"], using, exact)
     oldest = _earliest(found["since"], found["added"])
     return Backlog(found["timed"] + found["untimed"], found["failing"], oldest)
 
@@ -66,13 +67,48 @@ def since_when(using: str, where: Q) -> datetime | None:
     return _earliest(*firsts)
 
 
-def _walk(failing: int, using: str | None) -> Backlog:
-    """Count the due jobs range by range up to EXACT, and look at the oldest of each range."""
+def oldest(using: str | None = None) -> tuple[Job, datetime] | None:
+    """The job that is due the longest, and since when, told from the first of each range."""
+    found: list[tuple[datetime, int, Job]] = []
+    for due, column in islice(_ranges(census.pending_jobs(using)), 2 * MOST_PRIORITIES):
+        if job := due.filter(started=None).first():
+            found.append((getattr(job, column), job.pk, job))
+    if not found:
+        return None
+    since, _, job = min(found)
+    return job, since
+
+
+def count_waiting(at_most: int, using: str | None = None) -> int:
+    """How many jobs have their time to come, up to so many, counted where they are."""
+    number, jobs = 0, census.pending_jobs(using)
+    priority = _highest(jobs)
+    for _ in range(MOST_PRIORITIES):
+        if priority is None or number >= at_most:
+            break
+        future = jobs.filter(priority=priority, scheduled__gt=DatabaseNow())
+        number += future.order_by("scheduled", "id").values("scheduled")[: at_most - number].count()
+        priority = _highest(jobs.filter(priority__lt=priority))
+    return number
+
+
+def sample(number: int, using: str | None = None) -> Iterator[str]:
+    """The names of the first so many jobs that are due, about in their order."""
+    for due, _ in islice(_ranges(census.pending_jobs(using)), 2 * MOST_PRIORITIES):
+        names = list(due.values_list("name", flat=True)[:number])
+        yield from names
+        number -= len(names)
+        if not number:
+            return
+
+
+def _walk(failing: int, using: str | None, exact: int) -> Backlog:
+    """Count the due jobs range by range up to so many, and look at the oldest of each range."""
     due, oldest = 0, None
     for jobs, column in islice(_ranges(census.pending_jobs(using)), 2 * MOST_PRIORITIES):
-        at_most = max(1, census.EXACT - due)
+        at_most = max(1, exact - due)
         found = jobs[:at_most].aggregate(number=Count("pk"), since=Min(column))
-        due = min(census.EXACT, due + found["number"])
+        due = min(exact, due + found["number"])
         oldest = _earliest(oldest, found["since"])
     return Backlog(due, failing, oldest)
 

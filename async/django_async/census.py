@@ -52,10 +52,10 @@ class Census:
         return self.executed + self.pending + self.cancelled + self.discarded
 
 
-def take() -> Census:
-    """Count the jobs of each state, and estimate those that are too many."""
-    numbers = {state: _count(_rows(state)) for state in BY_INDEX}
-    large = [state for state, number in numbers.items() if number > EXACT]
+def take(exact: int = EXACT) -> Census:
+    """Count the jobs of each state up to so many, and estimate those that are more."""
+    numbers = {state: _count(_rows(state), exact) for state in BY_INDEX}
+    large = [state for state, number in numbers.items() if number > exact]
     if large:
         _estimate(numbers, large)
     return Census(**numbers, approximate=bool(large))
@@ -78,9 +78,9 @@ def size(model: type[Model]) -> int:
     return found if found <= EXACT else max(found, _estimated_size(model))
 
 
-def _count(rows: QuerySet[Any, Any]) -> int:
-    """How many rows there are, counted no further than one beyond EXACT."""
-    return rows[: EXACT + 1].count()
+def _count(rows: QuerySet[Any, Any], exact: int = EXACT) -> int:
+    """How many rows there are, counted no further than one beyond so many."""
+    return rows[: exact + 1].count()
 
 
 def _rows(state: str) -> QuerySet[Job, Any]:

@@ -88,6 +88,13 @@ def as_field_value(moment: datetime) -> datetime:
     return timezone.make_naive(moment, timezone.get_default_timezone())
 
 
+def as_utc(value: datetime) -> datetime:
+    """The other way round: a model field's value as an aware moment in UTC."""
+    if timezone.is_naive(value):
+        value = timezone.make_aware(value, timezone.get_default_timezone())
+    return value.astimezone(UTC)
+
+
 def moment(run_after: datetime | timedelta, now: Now) -> datetime:
     """When that is, as a model's field holds it; a naive moment is in the current time zone.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from django_async import clock, histogram
@@ -113,11 +113,6 @@ class Ledger:
 def slot(moment: datetime, width: int) -> datetime:
     """The begin of the slot that an aware moment lies in, aware as well."""
     return datetime.fromtimestamp(moment.timestamp() // width * width, UTC)
-
-
-def slots(since: datetime, width: int, number: int) -> list[datetime]:
-    """So many begins, one after the other."""
-    return [since + timedelta(seconds=width * index) for index in range(number)]
 
 
 def as_rows(sums: Iterable[tuple[tuple[int, datetime, str, str], Sum]]) -> Iterator[Statistic]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.db import connections, transaction
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from django_async import clock
 from django_async.ledger import Sum, as_rows, slot
@@ -83,7 +82,7 @@ def _is_worth(key: Key, rows: list[tuple[int, int]]) -> bool:
 
 
 def _target(width: int, begin: datetime, scope: str, label: str, now: datetime) -> Key:
-    begin = _aware(begin)
+    begin = clock.as_utc(begin)
     hour = slot(begin, COARSE)
     if width == FINE and hour + timedelta(seconds=COARSE) > now - FINE_FOR:
         return FINE, slot(begin, FINE), scope, label
@@ -104,9 +103,3 @@ def _add_up(rows: Iterable[Statistic], now: datetime) -> dict[Key, Sum]:
     for row in rows:
         sums[_target(row.width, row.begin, row.scope, row.label, now)].add(row)
     return sums
-
-
-def _aware(moment: datetime) -> datetime:
-    if timezone.is_naive(moment):
-        moment = timezone.make_aware(moment, timezone.get_default_timezone())
-    return moment.astimezone(UTC)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,51 +13,19 @@ from django.test import Client
 
 from django_async import clock, liveness, schedule
 from django_async.api import health, pause_queue, schedule_many
-from django_async.control import Control, Run
+from django_async.control import Run
 from django_async.models import Group, Job, Parent
-from django_async.noticeboard import noticeboard
 from django_async.parents import Registration
-from suite import costs
+from suite import costs, shown
 from suite.jobs import nothing
-from suite.together import alive
+from suite.shown import dead, living, show
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
 def _cleared() -> None:
-    with closing(noticeboard("default")) as board:
-        board.erase({run.parent_id for run in board.runs()})
-
-
-def show(parent: Registration, *runs: Run) -> None:
-    """As this parent, which does not look at others, show these runs; the database keeps them when
-    the parent dies."""
-    control = Control("default", parent.token)
-    control._next_look = math.inf
-    control.beat(runs)
-    control.board.close()
-
-
-@contextmanager
-def living(*runs: Run, workers: int = 2) -> Iterator[Registration]:
-    """Within the block, a parent lives that runs these."""
-    parent = Registration("default", workers)
-
-    def begin() -> None:
-        parent.stamp([])
-        show(parent, *runs)
-
-    with alive(begin):
-        yield parent
-
-
-def dead(*runs: Run) -> Registration:
-    """A parent that has died while it ran these."""
-    parent = Registration("default")
-    Parent.objects.create(token=parent.token, host="fallen", process="1 ended")
-    show(parent, *runs)
-    return parent
+    shown.clear()
 
 
 def run(job: Job, **more: Any) -> Run:

@@ -232,7 +232,7 @@ def test_slots_of_some_hours_ago_become_one_of_an_hour() -> None:
         pass
     row = Statistic.objects.get()
     assert (row.width, row.executed) == (COARSE, 124)
-    assert rollup._aware(row.begin) == hour
+    assert clock.as_utc(row.begin) == hour
 
 
 @pytest.mark.django_db

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
+from django_async.admin.dashboard import Dashboard
 from django_async.admin.readonly import ReadOnly
 from django_async.models import Error, Job
 from django_async.payload import label
@@ -29,7 +30,7 @@ class ErrorInline(ReadOnly, InlineBase):
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnly, JobBase):
+class JobAdmin(Dashboard, ReadOnly, JobBase):
     list_display = ("id", "call", "state", "priority", "queue", "scheduled", "executed", "group")
     list_display_links = ("id", "call")
     list_filter = ("queue", "priority")
