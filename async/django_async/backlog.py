@@ -17,7 +17,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import Count, Min, Q, QuerySet
 
-from django_async import census
+from django_async import census, clock
 from django_async.clock import DatabaseNow
 from django_async.models import Job
 
@@ -56,6 +56,13 @@ def read(using: str | None = None, exact: int = census.EXACT) -> Backlog:
         return _walk(found["failing"], using, exact)
     oldest = _earliest(found["since"], found["added"])
     return Backlog(found["timed"] + found["untimed"], found["failing"], oldest)
+
+
+def told(found: Backlog, using: str) -> tuple[float, float]:
+    """As metrics tell it: how many are due, and the age of the oldest in seconds, 0 without one."""
+    if found.oldest is None:
+        return found.due, 0.0
+    return found.due, max(0.0, (clock.now(using) - found.oldest).total_seconds())
 
 
 def since_when(using: str, where: Q) -> datetime | None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from django.db import connections
 
-from django_async import backlog, clock
+from django_async import backlog
 from django_async.figures import BOUNDS, Figures, Tally
 from django_async.forking import close_connections, forget_connections
 from forkpool import ForkPool, StartFailed
@@ -210,34 +210,36 @@ class _Collector:
 
     def _backlog(self) -> Iterator[Any]:
         """What is due in the databases; without it, if they do not answer."""
-        from prometheus_client.core import GaugeMetricFamily
-
-        due = GaugeMetricFamily(
-            "django_async_due_jobs", "Jobs whose time has come.", labels=["database"]
-        )
-        age = GaugeMetricFamily(
-            "django_async_oldest_due_age_seconds",
-            "How long the oldest of them has been due; 0 without one.",
-            labels=["database"],
-        )
+        families = backlog_families()
         if self._reading.acquire(timeout=DATABASE_PATIENCE):
             try:
                 for alias in self._databases:
-                    for gauge, value in zip((due, age), _read_backlog(alias), strict=False):
-                        gauge.add_metric([alias], value)
+                    for family, value in zip(families, _read_backlog(alias), strict=False):
+                        family.add_metric([alias], value)
             finally:
                 self._reading.release()
-        yield from (due, age)
+        yield from families
+
+
+def backlog_families() -> tuple[Any, Any]:
+    """How many jobs are due, and the age of the oldest, still without values."""
+    from prometheus_client.core import GaugeMetricFamily
+
+    due = GaugeMetricFamily(
+        "django_async_due_jobs", "Jobs whose time has come.", labels=["database"]
+    )
+    age = GaugeMetricFamily(
+        "django_async_oldest_due_age_seconds",
+        "How long the oldest of them has been due; 0 without one.",
+        labels=["database"],
+    )
+    return due, age
 
 
 def _read_backlog(alias: str) -> tuple[float, ...]:
     """How many jobs are due, and the age of the oldest; nothing if that cannot be read."""
     try:
-        found = backlog.read(alias)
-        if found.oldest is None:
-            return found.due, 0.0
-        age = (clock.now(alias) - found.oldest).total_seconds()
-        return found.due, max(0.0, age)
+        return backlog.told(backlog.read(alias), alias)
     except Exception:
         logger.warning("The backlog of %r cannot be read.", alias, exc_info=True)
         return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.urls import include, path
 
 from suite import urls
 
@@ -13,4 +13,8 @@ def no_icon(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=204)
 
 
-urlpatterns = [path("favicon.ico", no_icon), *urls.urlpatterns]
+urlpatterns = [
+    path("favicon.ico", no_icon),
+    path("async/", include("django_async.urls")),
+    *urls.urlpatterns,
+]
