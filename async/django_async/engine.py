@@ -10,6 +10,10 @@ its own. What a lane needs its database for can wait while that is away.
       ▲                       │ ▲                           │
       └──────lost, failed─────┘ └───────── Outcome ─────────┘
 
+While jobs end one after the other, some more than can run are handed out, so that no worker waits
+for the parent's turn. What has not begun is taken back as soon as something else is to come first,
+or nothing moves any more.
+
 A pass is over when its walks are; a service goes on until it is told to stop, since its walks start
 over again and again (patrol.py).
 """
@@ -44,6 +48,10 @@ from forkpool import Ended, Pool, PoolBusy, PoolError, TaskRaised, WorkerDied
 
 logger = logging.getLogger(__name__)
 
+STILL = 0.02
+"""Seconds without the end of a job, after which no job is handed out that could not run at once:
+the parent comes to its turn sooner than that, and takes the next one by its order then."""
+
 
 class Duty(Protocol):
     """Something that a service sees to every so often."""
@@ -74,6 +82,8 @@ class Engine:
     """The lane that is asked first for the next job."""
     _due: dict[int, float] = field(default_factory=dict)
     """When each duty is to be seen to."""
+    _moved: float = -STILL
+    """When a job has ended."""
     _halted: bool = False
     _halted_at: float = 0.0
     _is_killed: bool = False
@@ -110,7 +120,8 @@ class Engine:
     def is_ready(self) -> bool:
         """Whether the workers are up, and a queue was reached: of several, one that is away keeps
         nobody from the others."""
-        up = self.pool.idle + self.pool.busy >= self.lanes[0].parent.workers
+        running = self.pool.busy - len(self.pool.waiting)
+        up = self.pool.idle + running >= self.lanes[0].parent.workers
         return (up or self.summary.executed > 0) and any(lane.is_reached for lane in self.lanes)
 
     @property
@@ -122,12 +133,14 @@ class Engine:
         """Hand out nothing more; what runs may end. Each duty hears of it at the next turn."""
         if not self._halted:
             self._halted, self._halted_at = True, self.clock()
+            self._take_back()
             self._due = dict.fromkeys(self._due, 0.0)
 
     def run_chore(self, end: Callable[[Any], None], function: Any, *args: Any) -> bool:
         """Have a worker do something else than a job, and tell ``end`` what it returned (None if it
-        failed, which is logged); False if no worker is idle, or is to begin anything."""
-        if self._halted:
+        was not begun, or failed, which is logged); False if no worker is idle, or is to begin
+        anything."""
+        if self._halted or not self.pool.idle:
             return False
         try:
             task = self.pool.submit(function, *args)
@@ -156,13 +169,29 @@ class Engine:
                 self._due[number] = self.clock() + duty.see_to(self)
 
     def _hand_out(self) -> None:
-        """Give the next hints to the workers that are idle: of each database in order, and of
-        several databases in turn."""
+        """Give the next hints to the workers: of each database in order, and of several databases
+        in turn."""
+        if self.pool.ahead and self._is_still:
+            self._take_back()
         while self._may_hand_out() and (found := self._next()):
             lane, hint = found
-            if not self._submit(lane, hint):
+            if lane.is_to_precede(hint, self.pool.waiting):
+                lane.walk.put_back(hint)
+                self._take_back()
+            elif not (self._has_room and self._submit(lane, hint)):
                 lane.walk.put_back(hint)
                 return
+
+    def _take_back(self) -> None:
+        """What no worker has begun is at hand again, in its order."""
+        for task in self.pool.take_back():
+            if end := self._chores.pop(task.number, None):
+                end(None)
+                continue
+            lane = self._lane_of.pop(task.number)
+            hint = lane.release(task.number)
+            lane.walk.offer_again(hint)
+            self.report.taken_back(task.number, hint)
 
     def _next(self) -> tuple[Lane, Hint] | None:
         for _ in self.lanes:
@@ -173,7 +202,18 @@ class Engine:
         return None
 
     def _may_hand_out(self) -> bool:
-        return not self._halted and not self._limit_reached and self.pool.idle > 0
+        """Whether the next hint would be handed out; or, if it is to precede another one, in its
+        place."""
+        return not self._halted and (self._has_room or self.pool.ahead > 0)
+
+    @property
+    def _has_room(self) -> bool:
+        room = self.pool.idle if self._is_still else self.pool.room
+        return room > 0 and not self._limit_reached
+
+    @property
+    def _is_still(self) -> bool:
+        return self.clock() > self._moved + STILL
 
     @property
     def _limit_reached(self) -> bool:
@@ -190,21 +230,24 @@ class Engine:
             task = self.pool.submit(
                 self.attempt, hint, lane.using, lane.parent.token, time_limit=limit
             )
-        except PoolBusy:  # the worker that seemed idle has just died
+        except PoolBusy:
             return False
         lane.take(task.number, hint)
         self._lane_of[task.number] = lane
         self.report.handed_out(task.number, hint)
         return True
 
-    def _tell_busy(self, busy: int) -> None:
-        self.metrics.set_busy(busy, self.lanes[0].parent.workers)
+    def _tell_busy(self, handed_out: int) -> None:
+        workers = self.lanes[0].parent.workers
+        self.metrics.set_busy(min(handed_out, workers), workers)
 
     def _pause(self) -> float:
         """How long there is nothing to do but to wait for the workers."""
         takes = self._may_hand_out()
         pauses = [lane.pause(takes=takes) for lane in self.lanes]
         pauses += [max(0.0, due - self.clock()) for due in self._due.values()]
+        if self.pool.ahead:
+            pauses.append(max(0.0, self._moved + STILL - self.clock()))
         grace = self._grace_left()
         return min(pauses if grace is None else [*pauses, grace])
 
@@ -229,10 +272,11 @@ class Engine:
                 logger.error("Upkeep has failed: %s", _describe(ended.error))
             end(ended.value)
             return
+        self._moved = self.clock()
         lane = self._lane_of.pop(ended.task.number)
-        hint, seconds = lane.release(ended.task.number)
+        hint = lane.release(ended.task.number)
         if isinstance(ended.error, WorkerDied):
-            lane.inquest.add_death(hint, ended.error, seconds)
+            lane.inquest.add_death(hint, ended.error, ended.seconds)
         elif ended.error is not None:
             self._break(lane, hint, ended.error)
         else:
@@ -305,11 +349,12 @@ class Engine:
     def _stop_at_once(self) -> None:
         """End the workers: their transactions roll back, and their jobs stay as they were."""
         self._is_killed = True
+        self._take_back()
         for ended in self.pool.kill():
             if ended.task.number in self._chores:
                 continue
             lane = self._lane_of.pop(ended.task.number)
-            hint, _ = lane.release(ended.task.number)
+            hint = lane.release(ended.task.number)
             if ended.error is None:
                 self._act_on(lane, ended.value)
             elif not lane.access.outage.is_on:

@@ -7,7 +7,7 @@ holds up no other.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -22,7 +22,7 @@ from django_async.parents import Registration
 from django_async.policy import is_atomic
 from django_async.wake import Ear
 from django_async.walk import Walk
-from forkpool import Pool, Running
+from forkpool import Pool, Running, Task
 
 BEAT, IDLE_BEAT = 0.25, 1.0
 """Seconds between two moments at which others see what runs here, and requests to cancel are
@@ -52,13 +52,12 @@ class Lane:
     ear: Ear | None = None
     """Hears of new jobs, for a service."""
     held: dict[int, Hint] = field(default_factory=dict)
-    """What runs, by the number of its task."""
+    """What was handed out, by the number of its task."""
     access: Access = field(init=False)
     inquest: Inquest = field(init=False)
     control: Control = field(init=False)
     ledger: Ledger = field(init=False)
     """Counts the attempts that end."""
-    _since: dict[int, float] = field(default_factory=dict)
     _suspect: int | None = None
     """The number of the task that is a suspect: beside it no other suspect runs."""
     _is_blocked: bool = False
@@ -96,17 +95,22 @@ class Lane:
 
     def take(self, number: int, hint: Hint) -> None:
         """The hint was handed out as this task."""
-        self.held[number], self._since[number] = hint, self.clock()
+        self.held[number] = hint
         self._next_beat = min(self._next_beat, self.clock() + BEAT)
         if hint.suspected:
             self._suspect = number
 
-    def release(self, number: int) -> tuple[Hint, float]:
-        """The hint of a task that has ended, and how many seconds it took."""
+    def is_to_precede(self, hint: Hint, waiting: Iterable[Task]) -> bool:
+        """Whether one of this lane's tasks that wait has a later place in the order."""
+        handed_out = (self.held.get(task.number) for task in waiting)
+        return any(hint.order < other.order for other in handed_out if other)
+
+    def release(self, number: int) -> Hint:
+        """The hint of a task that has ended, or was taken back."""
         self._is_blocked = False
         if number == self._suspect:
             self._suspect = None
-        return self.held.pop(number), self.clock() - self._since.pop(number)
+        return self.held.pop(number)
 
     def attend(self) -> list[Failed | Cancelled | Lost]:
         """What is to be seen to between two looks at the workers; how undecided attempts ended."""

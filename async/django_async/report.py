@@ -22,6 +22,9 @@ class Lines:
     def handed_out(self, number: int, hint: Hint) -> None:
         """Nothing to say: a line tells how a job ended."""
 
+    def taken_back(self, number: int, hint: Hint) -> None:
+        """Nothing was said of it."""
+
     def ended(self, outcome: End) -> None:
         if self._each:
             self._write(describe(outcome))
@@ -42,6 +45,9 @@ class Bar:
 
     def handed_out(self, number: int, hint: Hint) -> None:
         """The bar moves when jobs end."""
+
+    def taken_back(self, number: int, hint: Hint) -> None:
+        """It has not moved."""
 
     def ended(self, outcome: End) -> None:
         if isinstance(outcome, Failed):

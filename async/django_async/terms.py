@@ -19,6 +19,9 @@ class Reporter(Protocol):
     def handed_out(self, number: int, hint: Hint) -> None:
         """The job got this place in the sequence of hand-outs."""
 
+    def taken_back(self, number: int, hint: Hint) -> None:
+        """The job had not begun, and will get another place."""
+
     def ended(self, outcome: Executed | Failed | Cancelled) -> None:
         """An attempt ended."""
 

@@ -65,6 +65,13 @@ class Walk:
         self._held.add(hint.id)
         heappush(self._hints, (hint.order, hint))
 
+    def offer_again(self, hint: Hint) -> None:
+        """The hint was handed out and not tried. Its queue may be paused by now."""
+        if self._fetch.selection.paused:
+            self._read_again([hint])
+        else:
+            self.put_back(hint)
+
     def lost(self, hint: Hint, *, taken: bool) -> None:
         """The hint could not be claimed: offer the job again a little later, but not for ever."""
         self._held.discard(hint.id)
@@ -98,10 +105,13 @@ class Walk:
         if paused == self._fetch.selection.paused:
             return
         self._fetch.selection = replace(self._fetch.selection, paused=paused)
-        for hint in self.queued():
+        self._read_again(self.queued())
+        self._hints = []
+
+    def _read_again(self, hints: Iterable[Hint]) -> None:
+        for hint in hints:
             self._held.discard(hint.id)
             self._again[hint.id] = self._clock()
-        self._hints = []
 
     @property
     def finished(self) -> bool:

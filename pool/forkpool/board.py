@@ -6,8 +6,8 @@
             8   the number of the task that an interrupt can strike now, or has struck: the child's
            16   the number of the task that has run to its end: the child's
            24   whether it is to take no further task: the parent's
-           32   the number of the task that it has begun, and when, on the monotonic clock: the
-                child's
+           32   the number of the task that it has begun: the child's
+           40   when that was, on the monotonic clock: the child's
            64   a cell: its checksum, the length of the value, a count, the task's number, the value
          1088   another one
          3072   the record of the task that it has taken (see tray.py), which begins with its number
@@ -29,10 +29,10 @@ from typing import NamedTuple
 from forkpool.channel import dumps
 
 _NUMBER = struct.Struct("=Q")
-_WANTED, _EXPOSED, _ENDED, _LEAVES, _BEGIN = 0, 8, 16, 24, 32
+_WANTED, _EXPOSED, _ENDED, _LEAVES, _BEGUN, _SINCE = 0, 8, 16, 24, 32, 40
 _CHECKSUM = struct.Struct("=I")
 _HEAD = struct.Struct("=IQQ")
-_BEGUN = struct.Struct("=Qd")
+_MOMENT = struct.Struct("=d")
 _MOST = 1000  # bytes of a value
 _CELL = _CHECKSUM.size + _HEAD.size + _MOST
 _CELLS = 64, 64 + _CELL
@@ -127,12 +127,15 @@ class Slot:
 
     def begin(self, number: int) -> None:
         """Write down when a task begins: now."""
-        _BEGUN.pack_into(self._memory, _BEGIN, number, time.monotonic())
+        _MOMENT.pack_into(self._memory, _SINCE, time.monotonic())
+        _NUMBER.pack_into(self._memory, _BEGUN, number)  # last: who sees it sees the moment
 
     def since(self, number: int) -> float:
         """When a task that was taken began; now if that is not written down yet."""
-        begun, since = _BEGUN.unpack_from(self._memory, _BEGIN)
-        return float(since) if begun == number else time.monotonic()
+        if self._number_at(_BEGUN) != number:
+            return time.monotonic()
+        (since,) = _MOMENT.unpack_from(self._memory, _SINCE)
+        return float(since)
 
     def record(self) -> memoryview:
         """Where the next record goes."""

@@ -48,6 +48,10 @@ class InlinePool(Pool):
         return []
 
     @property
+    def ahead(self) -> int:
+        return 0
+
+    @property
     def busy(self) -> int:
         return len(self._ended)
 

@@ -1,7 +1,7 @@
 """What every pool promises, whichever way it runs its tasks."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -36,6 +36,7 @@ class Ended:
 
     Attributes:
         pid: of the process that held the task.
+        seconds: for which it held it; 0 if nobody saw it begin.
         error: None if the function returned; `value` is then what it returned.
     """
 
@@ -43,6 +44,7 @@ class Ended:
     pid: int
     value: Any = None
     error: PoolError | None = None
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,11 @@ class Pool(Protocol):
     @property
     def waiting(self) -> list[Task]:
         """Those that were submitted and that no worker has taken yet, in order."""
+        ...
+
+    @property
+    def ahead(self) -> int:
+        """Number of those for which no worker is idle."""
         ...
 
     @property

@@ -87,7 +87,7 @@ class ForkPool(Pool):
         _check("number of tasks ahead", ahead, least=0)
         self._terms = Terms(initializer, memory_limit, max_memory_per_child, max_tasks_per_child)
         self._before_fork = before_fork
-        self._ahead = ahead
+        self._most_ahead = ahead
         self._grace = grace
         self._start_timeout = start_timeout
         self._owner: int | None = None  # process that started the pool
@@ -111,8 +111,13 @@ class ForkPool(Pool):
     @property
     def room(self) -> int:
         at_work = any(worker.is_at_work for worker in self._workers)
-        ahead = self._ahead if at_work and self._tray.gives_back else 0
+        ahead = self._most_ahead if at_work and self._tray.gives_back else 0
         return max(0, self._idle + ahead - len(self._waiting))
+
+    @property
+    def ahead(self) -> int:
+        self._notice()
+        return max(0, len(self._waiting) - self._idle)
 
     @property
     def _idle(self) -> int:

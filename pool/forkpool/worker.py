@@ -8,6 +8,7 @@ looks. If it has not said so by then, it holds that task and no other until its 
 import gc
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -222,15 +223,17 @@ class Worker:
         self, number: int, value: object = None, error: PoolError | None = None
     ) -> Ended | None:
         """The end of a task, of which the parent may not have seen the beginning."""
+        seconds = 0.0
         if submitted := self._waiting.pop(number, None):
             task = submitted.task
         elif self.task and self.task.number == number:
             task, self.task = self.task, None
+            seconds = time.monotonic() - self.since
             self.deadline = self._limit = self._patience = None
         else:  # not an answer to anything
             return None
         self.finished += 1
-        return Ended(task, self.pid, value, error)
+        return Ended(task, self.pid, value, error, seconds)
 
     @property
     def late(self) -> bool:

@@ -88,7 +88,7 @@ def test_there_is_room_for_so_many_more_than_workers(waiting: Any, gate: Any) ->
         with pytest.raises(PoolBusy):
             pool.submit(square, 1)
         waiting.until(lambda: pool.waiting == tasks[2:])
-        assert (pool.idle, pool.room, pool.busy) == (0, 0, 5)
+        assert (pool.idle, pool.room, pool.ahead, pool.busy) == (0, 0, 3, 5)
         assert [one.task for one in pool.running()] == tasks[:2]
         gate.open(5)
         assert len(waiting.ends(pool, 5)) == 5

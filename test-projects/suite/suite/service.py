@@ -105,6 +105,9 @@ class Service:
     def handed_out(self, number: int, hint: Hint) -> None:
         self.served.handed_out.append((self.time.now, hint))
 
+    def taken_back(self, number: int, hint: Hint) -> None:
+        raise AssertionError("nothing is handed out ahead of need here")
+
     def ended(self, outcome: Executed | Failed | Cancelled) -> None:
         self.served.ended.append(outcome)
 

@@ -55,10 +55,15 @@ class Recorder:
 
     def __init__(self) -> None:
         self.kept = Pass()
+        self._numbers = 0
 
     def handed_out(self, number: int, hint: Hint) -> None:
         self.kept.handed_out.append(hint)
-        assert number == len(self.kept.handed_out)
+        self._numbers += 1
+        assert number == self._numbers
+
+    def taken_back(self, number: int, hint: Hint) -> None:
+        self.kept.handed_out.remove(hint)
 
     def ended(self, outcome: Executed | Failed | Cancelled) -> None:
         self.kept.outcomes.append(outcome)

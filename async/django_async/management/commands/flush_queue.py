@@ -38,6 +38,10 @@ from forkpool import ForkPool, ForkUnavailable, InlinePool, Pool, PoolError, Sto
 GOODBYE = 2.0
 """Seconds for workers without a job to end by themselves."""
 
+AHEAD = 2
+"""Jobs a worker that may be handed out ahead of need. A busy machine lets the parent have its turn
+every few milliseconds, in which a worker ends one or two short jobs."""
+
 COUNT_AT_MOST = 100_000
 """Jobs that are counted to give the progress bar an end."""
 
@@ -234,6 +238,7 @@ def _pool(options: dict[str, Any], stop: StopSignals) -> Pool:
         options["workers"],
         initializer=worker.begin,
         before_fork=close_connections,
+        ahead=AHEAD * options["workers"] if _options(options).keep_going else 0,
         max_tasks_per_child=options["max_jobs_per_worker"],
         max_memory_per_child=options["max_memory_per_worker"],
         memory_limit=options["memory_limit"],
