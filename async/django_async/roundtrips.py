@@ -21,7 +21,7 @@ from typing import Any
 from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_async import conf
+from django_async import conf, plans
 from django_async.errors import TransactionEnded
 from django_async.locks import Claimed
 from django_async.trouble import is_aborted, is_psycopg3, is_within_transaction
@@ -108,18 +108,29 @@ class Coalesced(OneByOne):
         session = self.connection.connection
         session._autocommit = True  # else psycopg would send a BEGIN of its own first
         try:
-            done = execute(f"BEGIN; {sql}; SAVEPOINT {SAVEPOINT}", params, many, context)
+            plans.prepare(self.connection)
+            done = self._send_begin(execute, sql, params, many, context)
         finally:
             session._autocommit = False
         self._has_begun = True
         context["cursor"].nextset()
         return done
 
+    def _send_begin(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        planned = plans.planned(sql, self.connection)
+        try:
+            return execute(f"BEGIN; {planned}; SAVEPOINT {SAVEPOINT}", params, many, context)
+        except DatabaseError as error:
+            if planned == sql or not plans.is_gone(error):
+                raise
+            plans.give_up()
+            self.connection.connection.execute("ROLLBACK")
+            return self._send_begin(execute, sql, params, many, context)
+
     def _commit(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        sql = (
-            f"RELEASE SAVEPOINT {SAVEPOINT};"
-            f" WITH marked AS ({sql} RETURNING 1) SELECT 1 / COUNT(*) FROM marked; COMMIT"
-        )
+        mark = f"WITH marked AS ({sql} RETURNING 1) SELECT 1 / COUNT(*) FROM marked"
+        mark = plans.planned(mark, self.connection)
+        sql = f"RELEASE SAVEPOINT {SAVEPOINT}; {mark}; COMMIT"
         done = execute(sql, params, many, context)
         context["cursor"].nextset()
         return done

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
-from django_async import exporter, ownership, sessions, signals, titles, tracing
+from django_async import exporter, ownership, plans, sessions, signals, titles, tracing
 from django_async.forking import begin_worker
 from django_async.hints import Hint
 from django_async.outcomes import Outcome
@@ -22,6 +22,7 @@ def begin() -> None:
     sessions.loosen_waits()
     begin_worker()
     ownership.keep_sessions()
+    plans.begin()
     titles.begin()
     _workplace()
     tracing.flush_at_exit()

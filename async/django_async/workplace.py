@@ -15,9 +15,11 @@ import logging
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -53,7 +55,8 @@ _OF_THE_SESSION = re.compile(
 )
 """Statements whose effect outlasts the transaction. (The claim's own ``set_config`` does not.)"""
 
-_handler_of: Callable[[int], Any] = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+_c_signal = import_module("_signal") if "_signal" in sys.builtin_module_names else signal
+_handler_of: Callable[[int], Any] = _c_signal.getsignal
 """The function in C: what wraps it makes an enumeration's member of each answer, which takes ten
 times as long, after each job, for some sixty signals."""
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from django_async import clock, schedule
+from django_async import clock, plans, schedule
 from django_async.errors import JobNotRunnable
 from django_async.models import Error, Job
 from suite import abuse, jobs
@@ -34,11 +34,20 @@ pytestmark = pytest.mark.django_db(transaction=True)
 Run = Callable[[Job], Job]
 
 
-@pytest.fixture(params=["coalesced", "one by one"] if ON_POSTGRES else ["one by one"], autouse=True)
-def form(request: pytest.FixtureRequest, settings: Any) -> Any:
+FORMS = ["coalesced", "prepared", "one by one"] if ON_POSTGRES else ["one by one"]
+
+
+@pytest.fixture(params=FORMS, autouse=True)
+def form(request: pytest.FixtureRequest, settings: Any) -> Iterator[Any]:
     """How the transaction travels, if it is not a TestCase's."""
-    settings.ASYNC = {"COALESCE": request.param == "coalesced"}
-    return request.param
+    settings.ASYNC = {"COALESCE": request.param != "one by one"}
+    if request.param == "prepared":
+        plans.begin()
+        for _ in range(2):  # the second one finds what the first one wanted
+            schedule("builtins.abs", [1]).execute()
+        Job.objects.all().delete()
+    yield request.param
+    plans.give_up()
 
 
 @pytest.fixture(params=WAYS)

@@ -600,3 +600,9 @@ def sleep_and_die(seconds: float) -> None:
     """Have an effect, sleep, and lose the process."""
     sleep(seconds)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def deallocate() -> None:
+    """Take the session's prepared statements away, the queue's too."""
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")

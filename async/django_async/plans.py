@@ -1,0 +1,136 @@
+"""Statements that PostgreSQL reads and plans once in a worker's session, and not once a job.
+
+To read and plan the claim and the mark takes the server as long as to execute them. So a worker
+prepares them, and sends the short EXECUTE. (psycopg's own preparing needs messages with one
+statement each, and two of them: see roundtrips.py.)
+
+A plan that was made while the table was small may read all of it when it is large. So it is made
+with sequential scans ruled out; and anew every few seconds, since the server plans by itself, as
+the table then is, once statistics or columns have changed.
+
+Who has no sessions of its own (behind a pooler that gives each transaction another one), or gets a
+statement refused, sends the statements as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from itertools import count
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.db import DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+logger = logging.getLogger(__name__)
+
+AGE = 10.0
+"""Seconds after which a statement is prepared anew."""
+
+GONE = ("26000", "0A000")
+"""SQLSTATEs: there is no such prepared statement (any more); and its columns have changed since."""
+
+PREPARE = (
+    "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan;"
+    " {deallocate}PREPARE {name} AS {statement}; EXPLAIN EXECUTE {name}{nulls}; COMMIT"
+)
+
+
+class Plans:
+    """What one session has prepared."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        """By the statement."""
+        self._wanted: set[str] = set()
+        self._next_time = 0.0
+
+    def planned(self, statement: str) -> str:
+        """What is to be executed in the place of a statement, with the same parameters. If that is
+        the statement itself, the next one like it will be prepared."""
+        if name := self._names.get(statement):
+            return f"EXECUTE {name}{_list('%s', statement)}"
+        self._wanted.add(statement)
+        return statement
+
+    def prepare(self, session: Any) -> None:
+        """Prepare what was wanted, and once in a while everything anew. Outside of a transaction.
+
+        Raises what the driver raises.
+        """
+        if time.monotonic() > self._next_time:
+            self._wanted.update(self._names)
+            self._next_time = time.monotonic() + AGE
+        while self._wanted:
+            statement = self._wanted.pop()
+            old = self._names.pop(statement, None)
+            name = old or f"django_async_{next(_numbers)}"
+            session.execute(
+                PREPARE.format(
+                    deallocate=f"DEALLOCATE {name}; " if old else "",
+                    name=name,
+                    statement=_numbered(statement),
+                    nulls=_list("NULL", statement),
+                )
+            )
+            self._names[statement] = name
+
+
+class _Process:
+    """Whether this process prepares statements, and those of its sessions."""
+
+    def __init__(self) -> None:
+        self.prepares = False
+        self.sessions: WeakKeyDictionary[Any, Plans] = WeakKeyDictionary()
+
+
+_process = _Process()
+_numbers = count(1)
+
+
+def begin() -> None:
+    """This process attempts one job after the other: to prepare is worth while."""
+    _process.prepares = True
+
+
+def give_up() -> None:
+    """Send statements as they are, from now on."""
+    _process.prepares = False
+
+
+def prepare(connection: BaseDatabaseWrapper) -> None:
+    """Prepare what the session is to have by now. Outside of a transaction."""
+    if not _process.prepares:
+        return
+    session = connection.connection
+    try:
+        with connection.wrap_database_errors:
+            _process.sessions.setdefault(session, Plans()).prepare(session)
+    except DatabaseError:
+        logger.info("Statements are not prepared here.", exc_info=True)
+        give_up()
+        session.execute("ROLLBACK")
+
+
+def planned(statement: str, connection: BaseDatabaseWrapper) -> str:
+    """What is to be executed in the place of the statement, with the same parameters."""
+    if not _process.prepares:
+        return statement
+    return _process.sessions.setdefault(connection.connection, Plans()).planned(statement)
+
+
+def is_gone(error: DatabaseError) -> bool:
+    """Whether a statement was refused that the session was thought to have prepared."""
+    return getattr(error.__cause__, "sqlstate", None) in GONE
+
+
+def _numbered(statement: str) -> str:
+    pieces = statement.split("%s")
+    numbered = (f"{piece}${number}" for number, piece in enumerate(pieces[:-1], 1))
+    return "".join(numbered) + pieces[-1]
+
+
+def _list(item: str, statement: str) -> str:
+    items = ", ".join([item] * statement.count("%s"))
+    return f"({items})" if items else ""

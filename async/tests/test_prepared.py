@@ -1,0 +1,137 @@
+"""Statements that a worker's session prepares: how they are planned, and what if they are gone.
+
+That transactions keep their promises with them is in test_transaction.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from django_async import plans, schedule
+from django_async.models import Job
+from suite import abuse, jobs
+from suite.models import Note
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="of PostgreSQL"),
+]
+
+
+@pytest.fixture(autouse=True)
+def worker() -> Iterator[None]:
+    connection.close()
+    plans.begin()
+    yield
+    plans.give_up()
+    connection.close()
+
+
+def run_some(number: int = 2) -> None:
+    for _ in range(number):
+        job = schedule(jobs.note)
+        job.execute()
+        assert job.state == "executed"
+
+
+def prepared() -> dict[str, str]:
+    """The queue's prepared statements of this session, and what they were made of."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name, statement FROM pg_prepared_statements")
+        return {name: text for name, text in cursor.fetchall() if name.startswith("django_async_")}
+
+
+def test_claim_and_mark_are_prepared_from_the_second_job_on() -> None:
+    run_some(1)
+    assert prepared() == {}
+    run_some(1)
+    claim, mark = sorted(prepared().values(), key=lambda text: "marked" in text)
+    assert "FOR NO KEY UPDATE SKIP LOCKED" in claim
+    assert "UPDATE async_job SET executed" in mark
+    run_some(10)
+    assert len(prepared()) == 2
+
+
+def test_only_a_worker_prepares() -> None:
+    plans.give_up()
+    run_some(3)
+    assert prepared() == {}
+
+
+def test_the_plan_of_an_empty_table_reads_an_index() -> None:
+    """It will not be made again when the table has a million rows."""
+    Job.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM (FULL, ANALYZE) async_job")
+        run_some()
+        cursor.execute("SET plan_cache_mode = force_generic_plan")
+        for name, text in prepared().items():
+            nulls = ", ".join(["NULL"] * text.count("$"))
+            cursor.execute(f"EXPLAIN EXECUTE {name}({nulls})")
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+            if "marked" not in text:
+                assert "async_job_pkey" in plan
+            assert "Seq Scan on async_job" not in plan
+
+
+def test_once_in_a_while_they_are_prepared_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_some()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT MAX(prepare_time) FROM pg_prepared_statements")
+        (before,) = cursor.fetchone()
+        mine = plans._process.sessions[connection.connection]
+        monkeypatch.setattr(mine, "_next_time", 0.0)
+        run_some(1)
+        cursor.execute("SELECT MIN(prepare_time) FROM pg_prepared_statements")
+        assert cursor.fetchone()[0] > before
+    assert len(prepared()) == 2
+
+
+def test_who_has_lost_them_goes_on_without() -> None:
+    """As behind a pooler, where each transaction may meet another session."""
+    run_some()
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    run_some(3)
+    assert prepared() == {}
+    assert Note.objects.count() == 5
+
+
+def test_who_may_not_prepare_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "PREPARE", plans.PREPARE + "; nonsense")
+    run_some(3)
+    assert Note.objects.count() == 3
+
+
+def test_a_job_that_takes_them_away_fails_once() -> None:
+    run_some()
+    job = schedule(abuse.deallocate)
+    with pytest.raises(Exception, match="prepared statement"):
+        job.execute()
+    assert (job.state, job.errors.count()) == ("failed", 1)
+    job.execute()
+    assert job.state == "executed"
+
+
+@pytest.mark.parametrize("statement", ["ALTER TABLE async_job ADD COLUMN more integer", "ANALYZE"])
+def test_a_change_of_the_table_is_survived(statement: str) -> None:
+    run_some()
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    try:
+        run_some(2)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE async_job DROP COLUMN IF EXISTS more")
+
+
+def sent(statement: str, parameters: list[Any]) -> str:
+    return plans.Plans().planned(statement) % tuple(parameters)
+
+
+def test_what_is_not_prepared_yet_is_sent_as_it_is() -> None:
+    assert sent("SELECT %s", [1]) == "SELECT 1"
