@@ -171,11 +171,13 @@ class Engine:
     def _hand_out(self) -> None:
         """Give the next hints to the workers: of each database in order, and of several databases
         in turn."""
+        may_take_back = True
         if self.pool.ahead and self._is_still:
             self._take_back()
         while self._may_hand_out() and (found := self._next()):
             lane, hint = found
-            if lane.is_to_precede(hint, self.pool.waiting):
+            if may_take_back and lane.is_to_precede(hint, self.pool.waiting):
+                may_take_back = False  # what is left by then was begun, and is only to be seen yet
                 lane.walk.put_back(hint)
                 self._take_back()
             elif not (self._has_room and self._submit(lane, hint)):

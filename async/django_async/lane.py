@@ -91,7 +91,18 @@ class Lane:
 
     def next(self) -> Hint | None:
         """The next job that may run now, written down as about to."""
-        return self.access.use(self._next) if self.may_hand_out else None
+        if not self.may_hand_out:
+            return None
+        return self._next() if self._is_at_hand else self.access.use(self._next)
+
+    @property
+    def _is_at_hand(self) -> bool:
+        """Whether the next job can be told without a statement."""
+        hint = self.walk.at_hand
+        looks_at_pauses = self.clock() >= self._next_look_at_pauses
+        if hint is None or looks_at_pauses or self.access.outage.is_on:
+            return False
+        return self.parent.covers(hint)
 
     def take(self, number: int, hint: Hint) -> None:
         """The hint was handed out as this task."""

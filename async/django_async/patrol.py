@@ -61,8 +61,15 @@ class Patrol(Walk):
         self._left_before: dict[int, float] = {}
 
     def take(self) -> Hint | None:
-        is_due = self._clock() >= min(self._next_look, self._echo)
-        return self._look() if is_due else super().take()
+        return self._look() if self._is_to_look else super().take()
+
+    @property
+    def at_hand(self) -> Hint | None:
+        return None if self._is_to_look else super().at_hand
+
+    @property
+    def _is_to_look(self) -> bool:
+        return self._clock() >= min(self._next_look, self._echo)
 
     def lost(self, hint: Hint, *, taken: bool) -> None:
         self._held.discard(hint.id)

@@ -52,6 +52,18 @@ class Walk:
             self._turn_page()
         return heappop(self._hints)[1] if self._hints else None
 
+    @property
+    def at_hand(self) -> Hint | None:
+        """The next hint, if it can be told without a look at the database."""
+        if not self._hints or self._groups or self._is_due_again:
+            return None
+        return self._hints[0][1]
+
+    @property
+    def _is_due_again(self) -> bool:
+        """Whether a job is to be offered again by now."""
+        return bool(self._again) and min(self._again.values()) <= self._clock()
+
     def count(self, at_most: int) -> int:
         """How many jobs there are to offer, counted no further than so many."""
         return self._fetch.count(at_most)
