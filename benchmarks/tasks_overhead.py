@@ -58,9 +58,9 @@ if settings.configured:  # as when this module is imported by its name
         return insert(number)
 
 
-def configure(database: str) -> None:
-    """Settings of a small project with this database."""
-    name = str(Path(__file__).with_name("tasks_overhead.sqlite3")) if database == "sqlite" else NAME
+def scratch(database: str, name: str) -> dict[str, Any]:
+    """What Django has to know of a scratch database of this name."""
+    name = str(Path(__file__).with_name(f"{name}.sqlite3")) if database == "sqlite" else name
     place: dict[str, Any] = {"ENGINE": f"django.db.backends.{ENGINES[database]}", "NAME": name}
     if database in HOSTS:
         prefix, port, user = HOSTS[database]
@@ -68,9 +68,14 @@ def configure(database: str) -> None:
         place["PORT"] = os.environ.get(f"{prefix}_PORT", port)
         place["USER"] = os.environ.get(f"{prefix}_USER", user)
         place["PASSWORD"] = os.environ.get(f"{prefix}_PASSWORD", "")
+    return {**place, "TEST": {"NAME": name}}
+
+
+def configure(database: str) -> None:
+    """Settings of a small project with this database."""
     settings.configure(
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-        DATABASES={"default": {**place, "TEST": {"NAME": name}}},
+        DATABASES={"default": scratch(database, NAME)},
         INSTALLED_APPS=["django_async"],
         TASKS={"default": {"BACKEND": "django_async.tasks.AsyncBackend"}},
         USE_TZ=True,

@@ -53,9 +53,19 @@ def dump(buckets: Buckets) -> str:
     return json.dumps(dict(sorted(buckets.items())), separators=(",", ":"))
 
 
-def load(text: str) -> Buckets:
-    """From a column; nothing where that is unreadable."""
+def load(*texts: str) -> Buckets:
+    """From columns, added up; without what is unreadable. Many at once are read as one text."""
     try:
-        return Counter({int(number): int(count) for number, count in json.loads(text).items()})
+        return _add_up(json.loads(f"[{','.join(texts)}]"))
     except (ValueError, TypeError, AttributeError):
-        return Counter()
+        if len(texts) == 1:
+            return Buckets()
+        return sum(map(load, texts), Buckets())
+
+
+def _add_up(histograms: list[dict[str, int]]) -> Buckets:
+    found: dict[str, int] = {}
+    for one in histograms:
+        for number, count in one.items():
+            found[number] = found.get(number, 0) + count
+    return Buckets({int(number): int(count) for number, count in found.items()})

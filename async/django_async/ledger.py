@@ -7,7 +7,7 @@ nothing, and a parent that is killed takes what it has not saved yet with it: th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,9 @@ MOST_LABELS = 200
 """Queues and functions that are told apart between two savings, those that come first."""
 
 OTHERS = "(others)"
+
+COLUMNS = (*OUTCOMES, "seconds", "waits", "runs")
+"""What there is to be added up in a row."""
 
 Key = tuple[str, str]
 """A scope and a label."""
@@ -43,6 +46,11 @@ class Sum:
         """How many there were."""
         return sum(self.outcomes.values())
 
+    @property
+    def mean(self) -> float | None:
+        """Seconds that an attempt took; None without any."""
+        return self.seconds / self.attempts if self.attempts else None
+
     def count(self, outcome: str, wait: int | None, run: int, seconds: float) -> None:
         """Add one attempt, with the buckets of its times."""
         self.outcomes[outcome] += 1
@@ -51,13 +59,18 @@ class Sum:
         if wait is not None:
             self.waits[wait] += 1
 
-    def add(self, row: Statistic) -> None:
-        """Add what a row has."""
-        for outcome in OUTCOMES:
-            self.outcomes[outcome] += getattr(row, outcome)
-        self.seconds += row.seconds
-        self.waits += histogram.load(row.waits)
-        self.runs += histogram.load(row.runs)
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[Any]]) -> Sum:
+        """What rows have together in COLUMNS."""
+        if not rows:
+            return cls()
+        *numbers, seconds, waits, runs = zip(*rows, strict=True)
+        return cls(
+            outcomes=dict(zip(OUTCOMES, map(sum, numbers), strict=True)),
+            seconds=sum(seconds),
+            waits=histogram.load(*waits),
+            runs=histogram.load(*runs),
+        )
 
     def columns(self) -> dict[str, Any]:
         """As a row has it."""

@@ -7,15 +7,17 @@ than" that, and of what has ended the database's own estimate is told.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import connections
 
 from django_async import backlog, census, clock, performance, roster
 from django_async.errors import NoticesUnavailable
+from django_async.ledger import Sum
 from django_async.models import Job, Parent, Pause
-from django_async.slots import ALL, FUNCTION
+from django_async.slots import FUNCTION
 
 COUNTED = 10_000
 """Rows of one kind that are counted one by one."""
@@ -80,6 +82,27 @@ class Estimate:
     """Seconds that one of the due jobs takes, on average."""
 
 
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long attempts took."""
+
+    recent: dict[str, Sum]
+    """Those of the last hour, by function."""
+    usual: float | None
+    """Seconds that an attempt of any function took in the last day."""
+    now: datetime
+    using: str
+
+    def of(self, names: Iterable[str]) -> dict[str, float | None]:
+        """Seconds that an attempt of each function takes: as in the last hour, else as in the last
+        day, else as usual."""
+        unknown = [name for name in names if name not in self.recent]
+        since = performance.DAY.begins(self.now)[0]
+        earlier = performance.by_label(FUNCTION, since, self.using, unknown) if unknown else {}
+        known = {**earlier, **self.recent}
+        return {name: known[name].mean if name in known else self.usual for name in names}
+
+
 def standing(using: str, running: list[Run]) -> Standing:
     """Count the jobs. Those that run in a transaction seem to be due, and are taken off."""
     found, waiting = census.take(COUNTED), backlog.read(using, COUNTED)
@@ -132,22 +155,19 @@ def pauses(using: str) -> list[Pause]:
     return list(Pause.objects.using(using).order_by("queue", "since"))
 
 
-def estimate(using: str, due: int, workers: int) -> Estimate | None:
-    """From how long the jobs of each function took in the last day, and how many workers there are.
+def estimate(using: str, due: int, workers: int, times: Times) -> Estimate | None:
+    """From how long the jobs of each function took of late, and how many workers there are.
 
     None without a worker, or if nobody knows how long the jobs take. Better than
     estimate_queue_completion(), which takes one job to run at a time.
     """
     calls = Counter(backlog.sample(SAMPLE, using))
-    since = clock.utc_now(using) - timedelta(days=1)
-    means = performance.mean_run_times(since, using, FUNCTION)
-    usual = performance.mean_run_times(since, using, ALL).get("")
-    known = {name: means.get(name, usual) for name in calls}
+    known = times.of(calls)
     if not workers or not calls or None in known.values():
         return None
     side_by_side = 1 if connections[using].vendor == "sqlite" else workers
     run_time = sum(number * (known[name] or 0.0) for name, number in calls.items()) / calls.total()
-    return Estimate(due * run_time / min(side_by_side, due), workers, run_time)
+    return Estimate(due * run_time / max(1, min(side_by_side, due)), workers, run_time)
 
 
 def _number(value: int) -> Number:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import QuerySet
 
 from django_async import clock
 from django_async.histogram import percentile
-from django_async.ledger import Sum, slot
-from django_async.slots import ALL, COARSE, FINE, OUTCOMES, Statistic
+from django_async.ledger import COLUMNS, Sum, slot
+from django_async.slots import ALL, COARSE, FINE, LONG, Statistic
 
 PERCENTS = (50, 95, 99)
 
@@ -35,7 +36,7 @@ class Window:
 
 HOUR = Window("hour", FINE, 12)
 DAY = Window("day", COARSE, 24)
-WEEK = Window("week", 6 * COARSE, 28)
+WEEK = Window("week", LONG, 28)
 WINDOWS = {window.name: window for window in (HOUR, DAY, WEEK)}
 
 
@@ -65,27 +66,23 @@ def series(now: datetime, windows: Iterable[Window], using: str) -> list[Series]
     """What was attempted in each of the windows, by one query for all of them."""
     chosen = list(windows)
     since = min(window.begins(now)[0] for window in chosen)
-    rows = [(clock.as_utc(row.begin), row) for row in _rows(ALL, since, using)]
+    found = _rows(ALL, since, using).values_list("begin", *COLUMNS)
+    rows = [(clock.as_utc(begin), columns) for begin, *columns in found]
     return [_series(window, now, rows) for window in chosen]
 
 
-def by_label(scope: str, since: datetime, using: str) -> dict[str, Sum]:
-    """What was attempted since then, by queue or by function; the most attempted first."""
-    found: dict[str, Sum] = {}
-    for row in _rows(scope, since, using):
-        found.setdefault(row.label, Sum()).add(row)
+def by_label(
+    scope: str, since: datetime, using: str, only: Collection[str] | None = None
+) -> dict[str, Sum]:
+    """What was attempted since then, by queue or by function (of these alone, if they are given);
+    the most attempted first."""
+    rows = _rows(scope, since, using)
+    rows = rows if only is None else rows.filter(label__in=only)
+    groups: dict[str, list[list[Any]]] = {}
+    for label, *columns in rows.values_list("label", *COLUMNS):
+        groups.setdefault(label, []).append(columns)
+    found = {label: Sum.of(group) for label, group in groups.items()}
     return dict(sorted(found.items(), key=lambda item: (-item[1].attempts, item[0])))
-
-
-def mean_run_times(since: datetime, using: str, scope: str) -> dict[str, float]:
-    """Seconds that an attempt took, by label."""
-    rows = _rows(scope, since, using).values_list("label", "seconds", *OUTCOMES)
-    seconds: dict[str, float] = {}
-    attempts: dict[str, int] = {}
-    for label, took, *counted in rows:
-        seconds[label] = seconds.get(label, 0.0) + took
-        attempts[label] = attempts.get(label, 0) + sum(counted)
-    return {label: seconds[label] / attempts[label] for label in seconds if attempts[label]}
 
 
 def percentiles(sum_: Sum) -> dict[str, list[float | None]]:
@@ -101,12 +98,12 @@ def _rows(scope: str, since: datetime, using: str) -> QuerySet[Statistic]:
     return rows.filter(scope=scope, begin__gte=clock.as_field_value(since)).order_by("begin")
 
 
-def _series(window: Window, now: datetime, rows: list[tuple[datetime, Statistic]]) -> Series:
-    bars = [Bar(begin, Sum()) for begin in window.begins(now)]
-    total = Sum()
-    for begin, row in rows:
-        place = int((begin - bars[0].begin).total_seconds() // window.width)
-        if 0 <= place < len(bars):
-            bars[place].sum.add(row)
-            total.add(row)
-    return Series(window, bars, total)
+def _series(window: Window, now: datetime, rows: list[tuple[datetime, list[Any]]]) -> Series:
+    begins = window.begins(now)
+    places: list[list[list[Any]]] = [[] for _ in begins]
+    for begin, columns in rows:
+        place = int((begin - begins[0]).total_seconds() // window.width)
+        if 0 <= place < len(places):
+            places[place].append(columns)
+    bars = [Bar(begin, Sum.of(place)) for begin, place in zip(begins, places, strict=True)]
+    return Series(window, bars, Sum.of([columns for place in places for columns in place]))

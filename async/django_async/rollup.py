@@ -1,35 +1,39 @@
 """Keeping the statistics small: rows about the same are merged, and old ones go.
 
-The last hours stay in slots of five minutes, what is older in slots of an hour, and what is older
-than eight days goes. Any rows about the same may be merged, by anybody at any time: whoever comes
-second leaves alone what somebody else has locked, and adds it up with the rest the next time.
+The last two hours stay in slots of five minutes, what is older in slots of an hour, what is older
+than a day in slots of six, and what is older than eight days goes. Any rows about the same may be
+merged, by anybody at any time: whoever comes second leaves alone what somebody else has locked, and
+adds it up with the rest the next time.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Any
 
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
 from django_async import clock
-from django_async.ledger import Sum, as_rows, slot
-from django_async.slots import COARSE, FINE, Statistic
+from django_async.ledger import COLUMNS, Sum, as_rows, slot
+from django_async.slots import COARSE, FINE, LONG, WIDTHS, Statistic
 from django_async.turn import take_turn
 
-FINE_FOR = timedelta(hours=2)
-"""How long slots stay as short as they were written."""
+KEPT = {FINE: timedelta(hours=2), COARSE: timedelta(hours=26), LONG: timedelta(days=8)}
+"""How long a slot of each width stays as it is: for as long as it takes to show a whole hour, day
+and week in bars of that width, and a little more."""
 
-KEPT_FOR = timedelta(days=8)
-"""How long anything stays: a week, and what is needed to show a whole one."""
-
-MERGED_LATE = timedelta(hours=3)
-"""How much older than that hours may be, and still get company."""
+LATE = timedelta(hours=12)
+"""How long after a wider slot was made it may still get company."""
 
 BATCH = 5000
-"""Rows that are read, and at the most merged or deleted, at a time."""
+"""Rows that are merged or deleted at a time, at the most."""
+
+LOOKED_AT = 100_000
+"""Rows that are looked at for it, at the most."""
 
 Key = tuple[int, datetime, str, str]
 """Width, begin, scope and label."""
@@ -43,13 +47,15 @@ def roll_up(using: str) -> int:
 
 def _delete_old(now: datetime, using: str) -> int:
     rows = Statistic.objects.using(using)
-    old = rows.filter(width__in=(FINE, COARSE), begin__lt=clock.as_field_value(now - KEPT_FOR))
+    old = rows.filter(width__in=WIDTHS, begin__lt=clock.as_field_value(now - KEPT[LONG]))
     ids = list(old.order_by("width", "begin").values_list("pk", flat=True)[:BATCH])
     return rows.filter(pk__in=ids).delete()[0] if ids else 0
 
 
 def _merge(now: datetime, using: str) -> int:
-    groups = _candidates(now, using)
+    groups: dict[Key, list[tuple[int, int]]] = defaultdict(list)
+    for pk, width, begin, scope, label in _candidates(now, using):
+        groups[_target(width, begin, scope, label, now)].append((pk, width))
     ids = [pk for key, rows in groups.items() if _is_worth(key, rows) for pk, _ in rows][:BATCH]
     if not ids:
         return 0
@@ -62,18 +68,25 @@ def _merge(now: datetime, using: str) -> int:
     return len(rows) - len(sums)
 
 
-def _candidates(now: datetime, using: str) -> dict[Key, list[tuple[int, int]]]:
-    """The ids and widths of the rows that belong together, by what they would be merged to."""
+def _candidates(now: datetime, using: str) -> Iterator[tuple[Any, ...]]:
+    """The id and the key of each row that may have to be merged: the oldest of those that may be
+    too narrow by now, and those that may have company."""
     rows = Statistic.objects.using(using)
-    late = clock.as_field_value(now - FINE_FOR - MERGED_LATE)
-    groups: dict[Key, list[tuple[int, int]]] = defaultdict(list)
-    for some in (rows.filter(width=FINE), rows.filter(width=COARSE, begin__gte=late)):
-        found = some.order_by("width", "begin").values_list(
-            "pk", "width", "begin", "scope", "label"
-        )
-        for pk, width, begin, scope, label in found[:BATCH]:
-            groups[_target(width, begin, scope, label, now)].append((pk, width))
-    return groups
+    for width, since in ((FINE, KEPT[FINE]), (COARSE, KEPT[COARSE])):
+        old = rows.filter(width=width, begin__lt=clock.as_field_value(now - since))
+        yield from _keys(old)[:BATCH]
+    for width, since in (
+        (FINE, KEPT[FINE]),
+        (COARSE, KEPT[FINE] + LATE),
+        (LONG, KEPT[COARSE] + LATE),
+    ):
+        young = rows.filter(width=width, begin__gte=clock.as_field_value(now - since))
+        yield from _keys(young)[:LOOKED_AT]
+
+
+def _keys(rows: QuerySet[Statistic]) -> QuerySet[Statistic, tuple[Any, ...]]:
+    columns = ("pk", "width", "begin", "scope", "label")
+    return rows.order_by("width", "begin").values_list(*columns)
 
 
 def _is_worth(key: Key, rows: list[tuple[int, int]]) -> bool:
@@ -82,11 +95,13 @@ def _is_worth(key: Key, rows: list[tuple[int, int]]) -> bool:
 
 
 def _target(width: int, begin: datetime, scope: str, label: str, now: datetime) -> Key:
+    """What the row is to be part of: the narrowest slot that is not too old for its width."""
     begin = clock.as_utc(begin)
-    hour = slot(begin, COARSE)
-    if width == FINE and hour + timedelta(seconds=COARSE) > now - FINE_FOR:
-        return FINE, slot(begin, FINE), scope, label
-    return COARSE, hour, scope, label
+    for wider in WIDTHS:
+        found = slot(begin, wider)
+        if wider >= width and found + timedelta(seconds=wider) > now - KEPT[wider]:
+            return wider, found, scope, label
+    return LONG, slot(begin, LONG), scope, label
 
 
 def _locked(ids: list[int], using: str) -> QuerySet[Statistic]:
@@ -99,7 +114,8 @@ def _locked(ids: list[int], using: str) -> QuerySet[Statistic]:
 
 
 def _add_up(rows: Iterable[Statistic], now: datetime) -> dict[Key, Sum]:
-    sums: dict[Key, Sum] = defaultdict(Sum)
+    columns = attrgetter(*COLUMNS)
+    groups: dict[Key, list[tuple[Any, ...]]] = defaultdict(list)
     for row in rows:
-        sums[_target(row.width, row.begin, row.scope, row.label, now)].add(row)
-    return sums
+        groups[_target(row.width, row.begin, row.scope, row.label, now)].append(columns(row))
+    return {key: Sum.of(group) for key, group in groups.items()}

@@ -13,7 +13,7 @@ OUTCOMES = ("executed", "failed", "discarded", "cancelled")
 
 ALL, QUEUE, FUNCTION = "all", "queue", "function"
 
-WIDTHS = FINE, COARSE = 300, 3600
+WIDTHS = FINE, COARSE, LONG = 300, 3600, 6 * 3600
 """Seconds from the begin of a slot to its end."""
 
 
@@ -42,6 +42,7 @@ class Statistic(models.Model):
     class Meta:
         indexes = [  # noqa: RUF012 - Django's idiom
             models.Index(fields=["scope", "begin"], name="async_statistic_read"),
+            models.Index(fields=["scope", "label", "begin"], name="async_statistic_label"),
             models.Index(fields=["width", "begin"], name="async_statistic_merge"),
         ]
 

@@ -241,13 +241,23 @@ def test_a_failed_job_that_waits_is_not_the_oldest_due_one(flush: Callable[..., 
     assert state("hour")["oldest"] is None
 
 
-def test_the_time_to_empty_is_from_the_times_of_the_functions_and_the_workers() -> None:
-    figures.attempted(100, scope=FUNCTION, label="suite.jobs.note", ran=2.0, ago=HOUR)
-    figures.attempted(100, scope=FUNCTION, label="suite.jobs.nothing", ran=10.0, ago=HOUR)
+def estimate(due: int, workers: int) -> overview.Estimate | None:
+    """When so many jobs will be done."""
+    now = clock.utc_now("default")
+    hour, day = performance.series(now, (performance.HOUR, performance.DAY), "default")
+    recent = performance.by_label(FUNCTION, hour.since, "default")
+    times = overview.Times(recent, day.total.mean, now, "default")
+    return overview.estimate("default", due, workers, times)
+
+
+@pytest.mark.parametrize("ago", [0.0, 5 * HOUR])
+def test_the_time_to_empty_is_from_the_times_of_the_functions_and_the_workers(ago: float) -> None:
+    figures.attempted(100, scope=FUNCTION, label="suite.jobs.note", ran=2.0)
+    figures.attempted(100, scope=FUNCTION, label="suite.jobs.nothing", ran=10.0, ago=ago)
     for _ in range(6):
         schedule(jobs.note)
     schedule(jobs.nothing)
-    found = overview.estimate("default", 7, 2)
+    found = estimate(7, 2)
     assert found is not None
     side_by_side = 1 if connection.vendor == "sqlite" else 2
     assert found.seconds == pytest.approx((6 * 2 + 10) / side_by_side)
@@ -256,16 +266,16 @@ def test_the_time_to_empty_is_from_the_times_of_the_functions_and_the_workers() 
 def test_a_function_that_nobody_knows_takes_as_long_as_others() -> None:
     figures.attempted(10, ran=3.0, ago=HOUR)
     schedule(jobs.note)
-    found = overview.estimate("default", 1, 4)
+    found = estimate(1, 4)
     assert found is not None
     assert found.seconds == pytest.approx(3.0)
 
 
 def test_what_cannot_be_estimated_is_not(look: Callable[..., str]) -> None:
     schedule(jobs.note)
-    assert overview.estimate("default", 1, 1) is None, "no times"
+    assert estimate(1, 1) is None, "no times"
     figures.attempted(10)
-    assert overview.estimate("default", 1, 0) is None, "no workers"
+    assert estimate(1, 0) is None, "no workers"
     with shown.living():
         assert "What is due will be done in 500 ms" in look()
 
@@ -276,7 +286,7 @@ def test_the_estimate_is_near_to_what_then_happens(flush: Callable[..., Any]) ->
     flush(workers=2)
     for _ in range(10):
         schedule(sleep, [0.1])
-    found = overview.estimate("default", 10, 2)
+    found = estimate(10, 2)
     began = time.monotonic()
     flush(workers=2)
     assert found is not None

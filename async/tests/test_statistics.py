@@ -21,7 +21,7 @@ from django_async.ledger import INTERVAL, MOST_LABELS, OTHERS, Ledger, Sum, as_r
 from django_async.models import Job, Statistic
 from django_async.outcomes import Executed
 from django_async.parents import Registration
-from django_async.slots import ALL, COARSE, FINE, FUNCTION, OUTCOMES, QUEUE
+from django_async.slots import ALL, COARSE, FINE, FUNCTION, LONG, OUTCOMES, QUEUE
 from django_async.upkeep import Accountant
 from suite import jobs
 from suite.models import Note
@@ -79,6 +79,10 @@ def test_what_is_shorter_than_the_shortest_counts_as_that(seconds: float) -> Non
 
 def test_nothing_has_no_percentile() -> None:
     assert percentile(Counter(), 50) is None
+
+
+def test_one_unreadable_histogram_does_not_spoil_the_others() -> None:
+    assert histogram.load('{"3":1}', "{", '{"3":2,"5":1}') == Counter({3: 3, 5: 1})
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1}', "null", '{"1": null}'])
@@ -233,6 +237,27 @@ def test_slots_of_some_hours_ago_become_one_of_an_hour() -> None:
     row = Statistic.objects.get()
     assert (row.width, row.executed) == (COARSE, 124)
     assert clock.as_utc(row.begin) == hour
+
+
+@pytest.mark.django_db
+def test_hours_of_the_day_before_become_one_slot_of_six() -> None:
+    six = slot(clock.utc_now("default"), LONG) - timedelta(hours=36)
+    for number in range(6):
+        put(six + timedelta(hours=number), 2, width=COARSE)
+    put(six + timedelta(hours=1, minutes=5), 3)
+    while rollup.roll_up("default"):
+        pass
+    row = Statistic.objects.get()
+    assert (row.width, row.executed, clock.as_utc(row.begin)) == (LONG, 15, six)
+
+
+@pytest.mark.django_db
+def test_a_slot_that_is_made_wider_gets_what_came_late() -> None:
+    six = slot(clock.utc_now("default"), LONG) - timedelta(hours=30)
+    put(six, 10, width=LONG)
+    put(six, 1)
+    rollup.roll_up("default")
+    assert [row.executed for row in Statistic.objects.all()] == [11]
 
 
 @pytest.mark.django_db

@@ -97,11 +97,16 @@ def state(window: str) -> dict[str, Any]:
     workers = sum(host.parent.workers for host in found if host.is_alive)
     series = performance.series(now, (HOUR, DAY, WEEK), using)
     [chosen] = [one for one in series if one.window.name == window]
+    queues = performance.by_label(QUEUE, chosen.since, using)
+    functions = performance.by_label(FUNCTION, chosen.since, using)
+    hour, day, _week = series
+    recent = functions if chosen is hour else performance.by_label(FUNCTION, hour.since, using)
+    times = overview.Times(recent, day.total.mean, now, using)
     return {
         "now": clock.as_field_value(now),
         "tiles": _tiles(standing, running),
         "oldest": _oldest(using, now),
-        "estimate": _estimate(using, standing.due, workers),
+        "estimate": _estimate(using, standing.due, workers, times),
         "pauses": [(_short(one.queue), one.since) for one in overview.pauses(using)],
         "runs": None if running is None else [_run(run) for run in running],
         "hosts": [_host(host, now) for host in found],
@@ -112,13 +117,8 @@ def state(window: str) -> dict[str, Any]:
         "since": clock.as_field_value(chosen.since),
         "tables": [
             ("all", _("All jobs"), _("Window"), _all_jobs(series), 0),
-            *(
-                (scope, title, head, *_table(performance.by_label(scope, chosen.since, using)))
-                for scope, title, head in (
-                    (QUEUE, _("By queue"), _("Queue")),
-                    (FUNCTION, _("By function"), _("Function")),
-                )
-            ),
+            (QUEUE, _("By queue"), _("Queue"), *_table(queues)),
+            (FUNCTION, _("By function"), _("Function"), *_table(functions)),
         ],
     }
 
@@ -158,8 +158,10 @@ def _oldest(using: str, now: datetime) -> dict[str, Any] | None:
     }
 
 
-def _estimate(using: str, due: overview.Number, workers: int) -> dict[str, Any] | None:
-    found = overview.estimate(using, due.value, workers)
+def _estimate(
+    using: str, due: overview.Number, workers: int, times: overview.Times
+) -> dict[str, Any] | None:
+    found = overview.estimate(using, due.value, workers, times)
     if found is None:
         return None
     time = wording.duration(found.seconds)

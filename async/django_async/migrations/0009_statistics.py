@@ -30,6 +30,7 @@ class Migration(migrations.Migration):
             options={
                 "indexes": [
                     models.Index(fields=["scope", "begin"], name="async_statistic_read"),
+                    models.Index(fields=["scope", "label", "begin"], name="async_statistic_label"),
                     models.Index(fields=["width", "begin"], name="async_statistic_merge"),
                 ],
             },
