@@ -19,6 +19,9 @@ WIDTH, HEIGHT = 320, 110
 LEFT, TOP, BOTTOM = 34, 8, 16
 """Room for the numbers at the left, and the times below."""
 
+MARKED = {"hour": 3, "day": 6, "week": 8}
+"""Every how many bars the time is written below, so that it is one that is easily read."""
+
 GAP = 0.2
 """The share of a bar's place that stays empty."""
 
@@ -81,7 +84,6 @@ def chart(series: Series, now: datetime) -> Chart:
     tops = [bar.sum.outcomes["executed"] + failures(bar.sum) for bar in series.bars]
     most = _round_up(max(tops))
     columns = _columns(series, most)
-    every = len(columns) // 4
     executed, failed = series.total.outcomes["executed"], failures(series.total)
     minutes = max(1.0, (now - series.since).total_seconds() / 60)
     return Chart(
@@ -89,7 +91,7 @@ def chart(series: Series, now: datetime) -> Chart:
         begin=columns[0].begin,
         columns=columns,
         ticks=[Tick(_height(most, most, TOP), wording.count(most)), Tick(HEIGHT - BOTTOM, "0")],
-        marks=columns[::every],
+        marks=columns[:: MARKED[series.window.name]],
         executed=wording.count(executed),
         failed=wording.count(failed),
         failed_share=wording.share(failed, executed + failed),

@@ -130,7 +130,7 @@ def _tiles(standing: overview.Standing, running: list[Run] | None) -> list[dict[
         _tile(
             *("running", _("Running")),
             wording.NOTHING if running is None else wording.count(len(alive)),
-            _("cannot be read") if running is None else _("for a moment already"),
+            _("cannot be read") if running is None else _("right now"),
         ),
         _tile("scheduled", _("Scheduled"), wording.number(standing.scheduled), _("for later")),
         _tile("failing", _("Failing"), wording.number(standing.failing), _("will be tried again")),

@@ -1,9 +1,11 @@
 """The work of the warehouse. Each function here is run as a job, in a transaction of its own."""
 
 import os
+import time
 
 from django.db.models import F, Sum
 
+from django_async import current_job
 from warehouse.models import (
     Batch,
     LedgerEntry,
@@ -52,6 +54,19 @@ def take_from_shelf(line: OrderLine, shipment: Shipment) -> None:
     StockMove.objects.create(
         shipment=shipment, line=line, product_id=line.product_id, quantity=line.quantity
     )
+
+
+def take_stock(shelf: str = "all", steps: int = 60, pause: float = 1.0) -> int:
+    """Count what is on a shelf, step by step, and say how far it is; return the pieces.
+
+    It takes long and changes nothing, so that it is scheduled with ``meta={"atomic": False}``.
+    """
+    running = current_job()
+    for step in range(steps):
+        if running:
+            running.progress(step, steps, f"shelf {shelf}")
+        time.sleep(pause)
+    return Product.objects.aggregate(Sum("on_hand"))["on_hand__sum"] or 0
 
 
 def reconcile(batch_id: int) -> dict[str, int]:

@@ -54,7 +54,11 @@ TEMPLATES = [
 ]
 
 # Jobs of this project, and no other callable of the interpreter.
-ASYNC = {"ALLOWED_FUNCTIONS": ["warehouse.jobs."]}
+# By hand, in the admin or over HTTP, people may have the stock taken, and schedule nothing else.
+ASYNC = {
+    "ALLOWED_FUNCTIONS": ["warehouse.jobs."],
+    "SCHEDULABLE": ["warehouse.jobs.take_stock"],
+}
 
 
 def server(vendor: str, engine: str, port: int, user: str) -> dict[str, Any]:
@@ -72,7 +76,7 @@ def server(vendor: str, engine: str, port: int, user: str) -> dict[str, Any]:
 DATABASE_CHOICES = {
     "sqlite": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": BASE_DIR / "warehouse.sqlite3",
+        "NAME": os.environ.get("WAREHOUSE_FILE", BASE_DIR / "warehouse.sqlite3"),
         # Seconds that a worker waits for its turn to write; the WAL mode is set in apps.py.
         "OPTIONS": {"timeout": 30},
     },
