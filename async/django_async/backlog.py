@@ -38,9 +38,10 @@ class Backlog:
     """Since when the job that waits longest is due: since its time, or since it was added."""
 
 
-def read(using: str | None = None, exact: int = census.EXACT) -> Backlog:
-    """Read the backlog of a database, or what it takes to know enough of it: counts end at so
-    many."""
+def read(using: str | None = None, exact: int | None = None) -> Backlog:
+    """Read the backlog of a database, or what it takes to know enough of it: counts end at so many
+    (EXACT)."""
+    exact = census.EXACT if exact is None else exact
     waits = Q(started=None)  # and does not run without a transaction, perhaps for hours
     timed, untimed = waits & Q(scheduled__lte=DatabaseNow()), waits & Q(scheduled=None)
     lowest = census.pending_jobs(using).order_by("priority", "scheduled", "id")[: exact + 1]

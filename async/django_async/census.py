@@ -52,8 +52,9 @@ class Census:
         return self.executed + self.pending + self.cancelled + self.discarded
 
 
-def take(exact: int = EXACT) -> Census:
-    """Count the jobs of each state up to so many, and estimate those that are more."""
+def take(exact: int | None = None) -> Census:
+    """Count the jobs of each state up to so many (EXACT), and estimate those that are more."""
+    exact = EXACT if exact is None else exact
     numbers = {state: _count(_rows(state), exact) for state in BY_INDEX}
     large = [state for state, number in numbers.items() if number > exact]
     if large:
@@ -74,11 +75,11 @@ def pending_jobs(using: str | None = None) -> QuerySet[Job]:
 def size(model: type[Model]) -> int:
     """How many rows a table has: counted up to EXACT, and estimated above."""
     rows = model._default_manager.order_by("pk").values("pk")
-    found = _count(rows)
+    found = _count(rows, EXACT)
     return found if found <= EXACT else max(found, _estimated_size(model))
 
 
-def _count(rows: QuerySet[Any, Any], exact: int = EXACT) -> int:
+def _count(rows: QuerySet[Any, Any], exact: int) -> int:
     """How many rows there are, counted no further than one beyond so many."""
     return rows[: exact + 1].count()
 

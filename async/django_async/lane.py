@@ -33,6 +33,9 @@ PAUSES_AGE, PAUSES_TOLD_AGE = 0.04, 1.0
 """Seconds for which a look at the paused queues holds. The second is that of a service which hears
 when somebody pauses or resumes one."""
 
+LAST_PATIENCE = 2.0
+"""Seconds that the last saving of statistics waits for SQLite's writer."""
+
 LOOK_AROUND, LOOK_OUT = 0.25, 1.0
 """Seconds between two looks at the other parents: what one that has died had in hand is then free
 at once. The second is that of a parent which knows of no other."""
@@ -85,7 +88,7 @@ class Lane:
 
     def withdraw(self, limit: float = LONGEST) -> None:
         """Be known to nobody any more."""
-        self.access.use(self.ledger.save, limit)
+        self.access.use(partial(self.ledger.save, LAST_PATIENCE), limit)
         self.access.use(self.parent.withdraw, limit)
         self.access.use(self.control.clear, limit)
 

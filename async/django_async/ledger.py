@@ -16,9 +16,13 @@ from django_async import clock, histogram
 from django_async.histogram import Buckets
 from django_async.outcomes import End, word
 from django_async.slots import ALL, FINE, FUNCTION, OUTCOMES, QUEUE, Statistic
+from django_async.turn import impatient
 
 INTERVAL = 10.0
 """Seconds between two savings."""
+
+PATIENCE = 0.05
+"""Seconds that it waits for SQLite's writer, since the parent has something better to do."""
 
 MOST_LABELS = 200
 """Queues and functions that are told apart between two savings, those that come first."""
@@ -104,11 +108,18 @@ class Ledger:
         """Whether it is time to save, and there is something to be saved."""
         return bool(self._sums) and self._now() >= self._next
 
-    def save(self) -> None:
-        """Add rows for what was counted since the last time, in one statement."""
+    def save(self, patience: float = PATIENCE) -> None:
+        """Add rows for what was counted since the last time, in one statement.
+
+        Raises as the driver does, also if SQLite's writer is somebody else for longer than that:
+        then it is all saved the next time.
+        """
         self._next = self._now() + INTERVAL
-        if not self._sums:
-            return
+        if self._sums:
+            with impatient(self._using, patience):
+                self._insert()
+
+    def _insert(self) -> None:
         begin = slot(clock.utc_now(self._using), FINE)
         rows = list(as_rows(((FINE, begin, *key), found) for key, found in self._sums.items()))
         Statistic.objects.using(self._using).bulk_create(rows)

@@ -14,13 +14,14 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
+from django.db import Error as DriverError
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
-from django_async import clock
+from django_async import clock, trouble
 from django_async.ledger import COLUMNS, Sum, as_rows, slot
 from django_async.slots import COARSE, FINE, LONG, WIDTHS, Statistic
-from django_async.turn import take_turn
+from django_async.turn import impatient, take_turn
 
 KEPT = {FINE: timedelta(hours=2), COARSE: timedelta(hours=26), LONG: timedelta(days=8)}
 """How long a slot of each width stays as it is: for as long as it takes to show a whole hour, day
@@ -28,6 +29,9 @@ and week in bars of that width, and a little more."""
 
 LATE = timedelta(hours=12)
 """How long after a wider slot was made it may still get company."""
+
+PATIENCE = 0.2
+"""Seconds that it waits for SQLite's writer: there is always another time."""
 
 BATCH = 5000
 """Rows that are merged or deleted at a time, at the most."""
@@ -40,9 +44,16 @@ Key = tuple[int, datetime, str, str]
 
 
 def roll_up(using: str) -> int:
-    """Merge and delete one batch; by how many rows there are fewer now, 0 if nothing is to do."""
+    """Merge and delete one batch; by how many rows there are fewer now, 0 if nothing is to do, or
+    if SQLite's writer is at work on something else."""
     now = clock.utc_now(using)
-    return _delete_old(now, using) + _merge(now, using)
+    try:
+        with impatient(using, PATIENCE):
+            return _delete_old(now, using) + _merge(now, using)
+    except DriverError as error:
+        if trouble.is_conflict(error, using):
+            return 0
+        raise
 
 
 def _delete_old(now: datetime, using: str) -> int:

@@ -407,6 +407,23 @@ class _Tags(HTMLParser):
         assert not [name for name, _ in attrs if name.startswith("on") or name == "style"]
 
 
+def test_numbers_of_another_language_spoil_neither_drawings_nor_ids(
+    look: Callable[..., str], settings: Any
+) -> None:
+    settings.LANGUAGE_CODE, settings.USE_THOUSAND_SEPARATOR = "de", True
+    figures.attempted(12345, 2)
+    job = schedule(jobs.note)
+    Job.objects.filter(pk=job.pk).update(id=1234567)
+    with shown.living(Run(1234567, 1, 4711, 3.04, {"done": 1500.5, "total": 3001})):
+        page = look()
+    assert "12.345" in page
+    assert 'id="async-run-1234567"' in page
+    assert '<progress value="1500.5" max="3001"' in page
+    assert re.search(r"\(3,\d s\)", page)
+    for number in re.findall(r'\s(?:x|y|x1|x2|y1|y2|width|height)="([^"]*)"', page):
+        assert re.fullmatch(r"\d+(\.\d+)?", number), number
+
+
 def test_nothing_is_inline(look: Callable[..., str]) -> None:
     figures.attempted(3, 2)
     page = look()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 
 from django_async import clock, histogram, rollup, schedule
 from django_async.hints import Hint
@@ -28,7 +29,7 @@ from suite.models import Note
 from suite.processes import manage
 from suite.service import Service, place
 from suite.spying import each_statement
-from suite.together import wait_until
+from suite.together import elsewhere, wait_until
 
 
 def ended(name: str = "shop.send", queue: str = "mail", seconds: float = 0.5) -> Executed:
@@ -152,6 +153,30 @@ def test_what_was_counted_in_vain_is_saved_later(monkeypatch: pytest.MonkeyPatch
     ledger.count(ended())
     ledger.save()
     assert totals()[""]["executed"] == 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite has one writer")
+def test_nobody_waits_for_the_one_writer_to_keep_statistics() -> None:
+    begin = slot(clock.utc_now("default"), FINE)
+    put(begin)
+    put(begin)
+    ledger = Ledger("default", lambda: 0.0)
+    ledger.count(ended())
+
+    def is_put_off() -> bool:
+        began = time.monotonic()
+        with pytest.raises(OperationalError, match="locked"):
+            ledger.save()
+        assert rollup.roll_up("default") == 0
+        return time.monotonic() - began < 2
+
+    with transaction.atomic():
+        Note.objects.create(text="by a job that takes its time")
+        assert elsewhere(is_put_off)
+    ledger.save()
+    assert rollup.roll_up("default") == 2
+    assert totals()[""]["executed"] == 3
 
 
 @pytest.mark.django_db
