@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,6 +14,8 @@ from django_async import trouble
 from django_async.errors import StopNow
 from django_async.outage import Outage
 from forkpool import TaskTimeout, soft_time_limit
+
+logger = logging.getLogger(__name__)
 
 LONGEST = 30.0
 """Seconds that the database has for what the parent asks of it, none of which waits for a lock;
@@ -53,6 +56,14 @@ class Access:
         finally:
             self.busy = False
         return None
+
+    def spare(self, act: Callable[[], object], limit: float = LONGEST) -> None:
+        """The same for what the queue can do without: whatever the database has against it is
+        logged."""
+        try:
+            self.use(act, limit)
+        except DriverError:
+            logger.warning("Something that the queue can do without failed.", exc_info=True)
 
     def _connect(self) -> None:
         """Have a session, and remember it: Django may put another one in its place."""

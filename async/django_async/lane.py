@@ -84,11 +84,11 @@ class Lane:
         self.inquest.abandon()
         self.withdraw()
         if self.ledger.has_saved:  # a service does so all the time, a pass at its end
-            self.access.use(partial(rollup.roll_up, self.using))
+            self.access.spare(partial(rollup.roll_up, self.using))
 
     def withdraw(self, limit: float = LONGEST) -> None:
         """Be known to nobody any more."""
-        self.access.use(partial(self.ledger.save, LAST_PATIENCE), limit)
+        self.access.spare(partial(self.ledger.save, LAST_PATIENCE), limit)
         self.access.use(self.parent.withdraw, limit)
         self.access.use(self.control.clear, limit)
 
@@ -140,7 +140,7 @@ class Lane:
         if self.clock() >= self._next_beat:
             self.access.use(self._beat)
         if self.ledger.is_due and not self._writer_is_taken:
-            self.access.use(self.ledger.save)
+            self.access.spare(self.ledger.save)
         return ends
 
     @property

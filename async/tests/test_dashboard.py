@@ -417,7 +417,7 @@ def test_numbers_of_another_language_spoil_neither_drawings_nor_ids(
     job = schedule(jobs.note)
     Job.objects.filter(pk=job.pk).update(id=1234567)
     with shown.living(Run(1234567, 1, 4711, 3.04, {"done": 1500.5, "total": 3001})):
-        page = look()
+        page = look(NOW)
     assert "12.345" in page
     assert 'id="async-run-1234567"' in page
     assert '<progress value="1500.5" max="3001"' in page

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import DataError, OperationalError, connection, connections, transaction
 
 from django_async import clock, histogram, rollup, schedule
 from django_async.hints import Hint
@@ -177,6 +177,29 @@ def test_nobody_waits_for_the_one_writer_to_keep_statistics() -> None:
     ledger.save()
     assert rollup.roll_up("default") == 2
     assert totals()[""]["executed"] == 3
+
+
+@pytest.mark.django_db
+def test_rows_that_cannot_be_saved_harm_no_service(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise DataError("for once")
+
+    monkeypatch.setattr(Ledger, "_insert", fail)
+    service = Service()
+    schedule(jobs.note)
+    late: list[Job] = []
+
+    def turn() -> None:
+        if service.time.now > 25 and not late:
+            late.append(schedule(jobs.note))
+
+    service.each_turn = turn
+    service.run(lambda: service.time.now > 40)
+    assert Job.objects.executed().count() == 2
+    assert "for once" in caplog.text
+    assert not Statistic.objects.exists()
 
 
 @pytest.mark.django_db
