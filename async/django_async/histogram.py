@@ -18,8 +18,8 @@ SHORTEST = 0.001
 STEPS = 4
 """Buckets from one time to the double of it."""
 
-LAST = 140
-"""The number of the bucket for whatever is longer: a year and more."""
+LONGEST = 3e8
+"""Seconds: what is longer, as ten years are, counts as this."""
 
 Buckets = Counter[int]
 """How many there were, by the number of the bucket."""
@@ -29,7 +29,7 @@ def bucket(seconds: float) -> int:
     """The number of the bucket for that time."""
     if not seconds > SHORTEST:
         return 0
-    return min(LAST, 1 + math.floor(STEPS * math.log2(seconds / SHORTEST)))
+    return 1 + math.floor(STEPS * math.log2(min(seconds, LONGEST) / SHORTEST))
 
 
 def middle(number: int) -> float:

@@ -27,6 +27,9 @@ PATIENCE = 0.05
 MOST_LABELS = 200
 """Queues and functions that are told apart between two savings, those that come first."""
 
+MOST_PAIRS = 1000
+"""Pairs of a queue and a function that are told apart, likewise."""
+
 OTHERS = "(others)"
 
 COLUMNS = (*OUTCOMES, "seconds", "waits", "runs")
@@ -63,6 +66,14 @@ class Sum:
         if wait is not None:
             self.waits[wait] += 1
 
+    def merge(self, other: Sum) -> None:
+        """Add what another one has."""
+        for outcome, number in other.outcomes.items():
+            self.outcomes[outcome] += number
+        self.seconds += other.seconds
+        self.waits.update(other.waits)
+        self.runs.update(other.runs)
+
     @classmethod
     def of(cls, rows: Sequence[Sequence[Any]]) -> Sum:
         """What rows have together in COLUMNS."""
@@ -92,16 +103,18 @@ class Ledger:
     def __init__(self, using: str, now: Callable[[], float]) -> None:
         self._using = using
         self._now = now
-        self._sums: dict[Key, Sum] = {}
+        self._sums: dict[tuple[str, str], Sum] = {}
+        """By queue and function: an attempt is counted in one place, which takes the parent less
+        time than in three."""
         self._next = now() + INTERVAL
         self.has_saved = False
 
     def count(self, end: End) -> None:
         """Count an attempt that ended."""
+        key = end.queue or OTHERS, end.name or OTHERS
+        found = self._sums.get(key) or self._new_sum(key)
         wait = None if end.waited is None else histogram.bucket(end.waited)
-        how = word(end), wait, histogram.bucket(end.seconds), end.seconds
-        for key in ((ALL, ""), (QUEUE, end.queue or OTHERS), (FUNCTION, end.name or OTHERS)):
-            self._sum(key).count(*how)
+        found.count(word(end), wait, histogram.bucket(end.seconds), end.seconds)
 
     @property
     def is_due(self) -> bool:
@@ -119,18 +132,27 @@ class Ledger:
             with impatient(self._using, patience):
                 self._insert()
 
+    def _new_sum(self, key: tuple[str, str]) -> Sum:
+        if len(self._sums) >= MOST_PAIRS:
+            key = OTHERS, OTHERS
+        return self._sums.setdefault(key, Sum())
+
     def _insert(self) -> None:
         begin = slot(clock.utc_now(self._using), FINE)
-        rows = list(as_rows(((FINE, begin, *key), found) for key, found in self._sums.items()))
+        sums = self._by_scope().items()
+        rows = list(as_rows(((FINE, begin, *key), found) for key, found in sums))
         Statistic.objects.using(self._using).bulk_create(rows)
         self._sums = {}
         self.has_saved = True
 
-    def _sum(self, key: Key) -> Sum:
-        if (found := self._sums.get(key)) is None:
-            if len(self._sums) >= MOST_LABELS:
-                key = key[0], OTHERS
-            found = self._sums.setdefault(key, Sum())
+    def _by_scope(self) -> dict[Key, Sum]:
+        """What was counted of all, of each queue and of each function."""
+        found: dict[Key, Sum] = {}
+        for (queue, function), counted in self._sums.items():
+            for scope, label in ((ALL, ""), (QUEUE, queue), (FUNCTION, function)):
+                is_known = (scope, label) in found or len(found) < MOST_LABELS
+                key = scope, label if is_known else OTHERS
+                found.setdefault(key, Sum()).merge(counted)
         return found
 
 

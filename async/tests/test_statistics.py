@@ -78,6 +78,11 @@ def test_what_is_shorter_than_the_shortest_counts_as_that(seconds: float) -> Non
     assert middle(bucket(seconds)) == histogram.SHORTEST
 
 
+@pytest.mark.parametrize("seconds", [3e8, 1e12, float("inf")])
+def test_what_is_longer_than_the_longest_counts_as_that(seconds: float) -> None:
+    assert middle(bucket(seconds)) == pytest.approx(histogram.LONGEST, rel=0.1)
+
+
 def test_nothing_has_no_percentile() -> None:
     assert percentile(Counter(), 50) is None
 
