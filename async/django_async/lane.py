@@ -205,8 +205,7 @@ class Lane:
     def _heed_pauses(self) -> None:
         if self.clock() >= self._next_look_at_pauses:
             self.walk.heed_pauses(self.control.paused())
-            is_told = self.ear is not None and self.ear.fileno() is not None
-            age = PAUSES_TOLD_AGE if is_told else PAUSES_AGE
+            age = PAUSES_TOLD_AGE if self._is_told else PAUSES_AGE
             self._next_look_at_pauses = self.clock() + age
 
     def _next(self) -> Hint | None:
@@ -243,7 +242,13 @@ class Lane:
         """Whether a job holds the one writer: then this process must not want to write."""
         return self.one_writer and any(is_atomic(hint.meta) for hint in self.held.values())
 
+    @property
+    def _is_told(self) -> bool:
+        """Whether this service hears of new jobs and of pauses."""
+        return self.ear is not None and self.ear.fileno() is not None
+
     def _note_place(self) -> None:
+        self.walk.is_told = self._is_told
         share = self.walk.share = self.parent.share
         self._next_look_around = self.clock() + (LOOK_AROUND if share.parents > 1 else LOOK_OUT)
 

@@ -28,6 +28,7 @@ class Walk:
 
     Attributes:
         share: what of each page is taken first; the engine keeps it up to date.
+        is_told: whether it hears of new jobs; likewise.
         skipped: number of jobs that were given up because they could not be claimed.
     """
 
@@ -43,6 +44,7 @@ class Walk:
         self._offers: dict[int, int] = {}
         self._groups: set[int] = set()
         self.share = Share()
+        self.is_told = False
         self.skipped = 0
 
     def take(self) -> Hint | None:
