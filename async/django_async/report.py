@@ -11,13 +11,28 @@ from django_async.outcomes import End, Failed, word
 from django_async.payload import printable
 from django_async.terms import Summary
 
+_UNITS = (("s", 1), ("min", 60), ("h", 3600))
+
 
 class Lines:
     """One line a job, where the verbosity asks for it."""
 
-    def __init__(self, write: Callable[[str], object], verbosity: int) -> None:
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        verbosity: int,
+        flush: Callable[[], object] = lambda: None,
+    ) -> None:
         self._write = write
+        self._flush = flush
+        self._speaks = verbosity >= 1
         self._each = verbosity >= 2
+
+    def say(self, line: str) -> None:
+        """Something about the whole; whoever reads a pipe gets it at once."""
+        if self._speaks:
+            self._write(line)
+            self._flush()
 
     def handed_out(self, number: int, hint: Hint) -> None:
         """Nothing to say: a line tells how a job ended."""
@@ -42,6 +57,10 @@ class Bar:
         tqdm.monitor_interval = 0  # its thread would make every fork unsafe
         self._bar: Any = tqdm(total=total, unit="job", file=out, **_size(out))
         self._failed = 0
+
+    def say(self, line: str) -> None:
+        """Something about the whole, above the bar."""
+        self._bar.write(line, file=self._bar.fp)
 
     def handed_out(self, number: int, hint: Hint) -> None:
         """The bar moves when jobs end."""
@@ -78,9 +97,16 @@ def summarise(summary: Summary) -> str:
     """One line about the pass."""
     ended = summary.executed + summary.failed + summary.cancelled
     cancelled = f", {summary.cancelled} cancelled" if summary.cancelled else ""
-    rate = ended / summary.seconds if summary.seconds else 0.0
+    rate = _told(ended / summary.seconds) if ended and summary.seconds else "0 jobs/s"
     return (
         f"{summary.executed} executed, {summary.failed} failed{cancelled},"
         f" {summary.skipped} skipped"
-        f" in {summary.seconds:.2f} s ({rate:.0f} jobs/s)"
+        f" in {summary.seconds:.2f} s ({rate})"
     )
+
+
+def _told(rate: float) -> str:
+    """In the unit in which it is no fraction, if there is one: a service waits most of its time."""
+    unit, seconds = next((one for one in _UNITS if rate * one[1] >= 1), _UNITS[-1])
+    number = rate * seconds
+    return f"{number:.0f} jobs/{unit}" if number >= 10 else f"{number:#.2g} jobs/{unit}"

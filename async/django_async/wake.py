@@ -102,7 +102,7 @@ class Ear:
     @property
     def is_deaf(self) -> bool:
         """Whether it could hear, and does not: the session is a new one, as after a fork."""
-        return self._can_hear and self._session is not self._connection.connection
+        return self.can_hear and self._session is not self._connection.connection
 
     def listen(self) -> None:
         """Hear from now on. What was notified before this is to be looked for."""
@@ -150,7 +150,8 @@ class Ear:
         return new
 
     @property
-    def _can_hear(self) -> bool:
+    def can_hear(self) -> bool:
+        """Whether the database notifies, the driver hears it, and the settings want it."""
         return is_psycopg3(self._connection) and conf.current().notify
 
     def _note(self, notification: Any) -> None:

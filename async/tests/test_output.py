@@ -17,9 +17,10 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from django_async import forking, schedule
+from django_async import forking, report, schedule
 from django_async.api import schedule_many
 from django_async.models import Job
+from django_async.terms import Summary
 from suite import abuse, calls, jobs
 from suite.processes import manage
 from suite.together import DEADLINE
@@ -51,6 +52,23 @@ def test_the_verbosity_decides_between_nothing_a_summary_and_a_line_for_each_job
     assert summary.endswith(" jobs/s)")
     line, _ = lines(2)
     assert f"{Job.objects.latest('id').id}: suite.jobs.note(2) executed (" in line
+
+
+@pytest.mark.parametrize(
+    ("executed", "seconds", "rate"),
+    [
+        (0, 90.0, "0 jobs/s"),
+        (3, 0.0, "0 jobs/s"),
+        (1234, 2.0, "617 jobs/s"),
+        (5, 2.0, "2.5 jobs/s"),
+        (5, 100.0, "3.0 jobs/min"),
+        (7, 86_400.0, "0.29 jobs/h"),
+    ],
+)
+def test_a_rate_is_never_rounded_to_nothing(executed: int, seconds: float, rate: str) -> None:
+    """A service's includes the time in which there was nothing to do."""
+    summary = Summary(executed=executed, seconds=seconds)
+    assert report.summarise(summary).endswith(f" in {seconds:.2f} s ({rate})")
 
 
 @on_commits

@@ -14,7 +14,18 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from django_async import conf, errors, fetch, metrics, report, runner, sessions, wake, worker
+from django_async import (
+    announcement,
+    conf,
+    errors,
+    fetch,
+    metrics,
+    report,
+    runner,
+    sessions,
+    wake,
+    worker,
+)
 from django_async.engine import Duty, Engine
 from django_async.exporter import Address
 from django_async.forking import close_connections
@@ -107,7 +118,8 @@ class Command(BaseCommand):
         shown = self._reporter(lanes, options)
         stack.callback(shown.close)
         if options["forever"]:
-            duties = [*duties, *_duties(lanes, pool, counted, options)]
+            begins = announcement.Announcer(shown.say, options["workers"], options["queue"])
+            duties = [*duties, begins, *_duties(lanes, pool, counted, options)]
         self._engine = Engine(
             lanes=lanes,
             pool=pool,
@@ -155,7 +167,7 @@ class Command(BaseCommand):
     def _reporter(self, lanes: list[Lane], options: dict[str, Any]) -> report.Bar | report.Lines:
         if self.stderr.isatty() and options["verbosity"] == 1:
             return report.Bar(sys.stderr, None if options["forever"] else _count(lanes))
-        return report.Lines(self.stdout.write, options["verbosity"])
+        return report.Lines(self.stdout.write, options["verbosity"], self.stdout.flush)
 
     def _conclude(self, summary: Summary, options: dict[str, Any]) -> None:
         if options["verbosity"] >= 1:
