@@ -5,8 +5,13 @@ from __future__ import annotations
 from django.db import transaction
 
 from django_async import clock, wake
-from django_async.models import Pause
+from django_async.models import Job, Pause, Statistic
+from django_async.pending import IN_ORDER
+from django_async.slots import QUEUE
 from django_async.turn import take_turn
+
+LOOKED_AT = 100
+"""Jobs."""
 
 
 def pause(queue: str, using: str) -> None:
@@ -31,3 +36,17 @@ def resume(queue: str, using: str) -> bool:
 def paused(using: str) -> frozenset[str]:
     """What is paused; an empty name means every queue."""
     return frozenset(Pause.objects.using(using).values_list("queue", flat=True))
+
+
+def is_known(queue: str, using: str) -> bool:
+    """Whether a job of this queue waits or runs, or ended in the time that the statistics cover. A
+    queue is nothing but what its jobs say, so one that is not known may be one to come."""
+    jobs = Job.objects.using(using).filter(IN_ORDER, queue=queue)
+    # Compared here, as in resume(); and of a queue with a million jobs no more than some are read.
+    return queue in set(jobs.values_list("queue", flat=True)[:LOOKED_AT]) | known(using)
+
+
+def known(using: str) -> set[str]:
+    """The queues that have had jobs lately, by the statistics."""
+    rows = Statistic.objects.using(using).filter(scope=QUEUE)
+    return set(rows.values_list("label", flat=True).distinct())

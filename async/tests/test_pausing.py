@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
 
+from django_async import schedule
 from django_async.api import health, pause_queue, paused_queues, resume_queue
-from django_async.models import Pause
+from django_async.models import Job, Pause
+from suite.jobs import nothing
 from suite.together import elsewhere
 
 pytestmark = pytest.mark.django_db
+
+Flush = Callable[..., Any]
 
 
 def command(name: str, *arguments: str) -> tuple[str, str]:
@@ -95,12 +101,38 @@ def test_health_tells_what_is_paused_and_since_when() -> None:
 
 
 def test_the_commands_say_what_is_paused() -> None:
+    for name in ("mail", "news"):
+        schedule(nothing, queue=name)
     assert command("pause_queue", "mail", "news") == ("Paused: mail, news.", "")
     assert command("pause_queue", "--all") == ("Paused: every queue, mail, news.", "")
     assert command("resume_queue", "--all") == ("Paused: mail, news.", "")
     said, complaint = command("resume_queue", "mail", "default")
     assert (said, "default" in complaint) == ("Paused: news.", True)
     assert command("resume_queue", "news") == ("No queue is paused.", "")
+
+
+def test_a_queue_without_jobs_is_paused_with_a_notice() -> None:
+    """It may get its first job yet; and it may be misspelled."""
+    schedule(nothing, queue="Mail")
+    said, notice = command("pause_queue", "mail", "Mail")
+    assert said == "Paused: Mail, mail."
+    assert notice.startswith("mail: no job of it waits")
+    assert len(notice.splitlines()) == 1
+
+
+def test_a_queue_whose_jobs_wait_for_their_time_or_ended_lately_has_jobs(flush: Flush) -> None:
+    schedule(nothing, queue="mail", run_after=timedelta(days=9))
+    schedule(nothing, queue="news")
+    flush()
+    Job.objects.executed().delete()
+    assert command("pause_queue", "mail", "news") == ("Paused: mail, news.", "")
+
+
+def test_the_notice_names_the_queue_that_may_be_meant(flush: Flush) -> None:
+    schedule(nothing, queue="newsletter")
+    flush()
+    _, notice = command("pause_queue", "newsleter")
+    assert notice.endswith("Did you mean 'newsletter'?")
 
 
 @pytest.mark.parametrize("name", ["pause_queue", "resume_queue"])

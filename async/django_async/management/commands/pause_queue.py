@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
+from django_async import pausing
 from django_async.api import pause_queue, paused_queues
 
 
@@ -23,7 +25,19 @@ class Command(BaseCommand):
         with transaction.atomic(using=using):
             for name in names(options):
                 pause_queue(name, using=using)
+        for name in options["queue"]:
+            if not pausing.is_known(name, using):
+                self.stderr.write(unknown(name, using))
         self.stdout.write(describe(using))
+
+
+def unknown(name: str, using: str) -> str:
+    """What to say about a queue without jobs: it may be one to come, or a slip of the pen."""
+    near = get_close_matches(name, sorted(pausing.known(using)), n=1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    return (
+        f"{name}: no job of this queue is there, or ended lately; it is paused all the same.{meant}"
+    )
 
 
 def database(options: dict[str, Any]) -> str:
