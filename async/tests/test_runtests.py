@@ -1,0 +1,80 @@
+"""``./runtests``, where a run of it does not end as it should."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "runtests"
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("DATABASE", "sqlite") != "sqlite",
+    reason="it is the same on every database: one of them is enough",
+)
+
+
+@pytest.fixture
+def runtests(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module, which leaves no compiled copy of itself."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    loader = SourceFileLoader("runtests", str(SCRIPT))
+    spec = spec_from_loader("runtests", loader)
+    assert spec
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "runtests", module)
+    loader.exec_module(module)
+    return module
+
+
+def tox_on(*, success: bool = True, skipped: bool = False) -> dict[str, Any]:
+    """What tox records of an environment that came to its end."""
+    return {"result": {"success": success, "skipped": skipped, "duration": 3.2}}
+
+
+def test_environments_that_a_cut_short_matrix_did_not_come_to_are_named_and_fail_it(
+    runtests: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = runtests.Report()
+    begun: dict[str, Any] = {"installed_packages": ["Django==6.1.3"]}
+    runtests.tell_ends(["pool", "begun", "never"], {"pool": tox_on(), "begun": begun}, report)
+    report.print()
+    assert not report.good
+    said = capsys.readouterr().out
+    assert "passed in 3 s" in said
+    assert said.count("tox did not come to its end") == 2
+
+
+def test_a_missing_python_is_told_and_fails_nothing(runtests: ModuleType) -> None:
+    report = runtests.Report()
+    runtests.tell_ends(["pool"], {"pool": tox_on(skipped=True)}, report)
+    assert report.good
+    [row] = report.rows
+    assert row.outcome == "its Python was not found"
+
+
+def test_an_interrupt_ends_it_with_a_sentence() -> None:
+    """Here while it looks for an interpreter, which it does by starting some."""
+    interrupts = f"kill -{int(signal.SIGINT)} $PPID; sleep 30"
+    command = [sys.executable, "-c", PATIENT.format(script=str(SCRIPT), interrupts=interrupts)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("runtests: interrupted")
+
+
+PATIENT = """
+import runpy, subprocess, sys
+run = subprocess.run
+subprocess.run = lambda *_, **options: run(["sh", "-c", {interrupts!r}], **options)
+sys.argv = [{script!r}, "--lint"]
+runpy.run_path({script!r}, run_name="__main__")
+"""
