@@ -117,7 +117,11 @@ def enqueue(bench: rounds.Bench, options: argparse.Namespace) -> Record:
 
 def latency(bench: rounds.Bench, options: argparse.Namespace) -> Record:
     """Milliseconds to the start of a job, of an idle queue and of one with work."""
-    asked = {"seconds": seconds(options), "idle": 2.0 if options.quick else 5.0}
+    asked = {
+        "seconds": seconds(options),
+        "idle": 2.0 if options.quick else 5.0,
+        "probes": 20 if options.quick else 50,
+    }
     workers = (options.workers or [4])[0]
     runs = {"": rounds.run(bench, min(count(options), 3), "latency", workers, **asked)}
     return recorded(bench, "latency", [], runs)

@@ -23,7 +23,7 @@ from django.core.management.color import no_style
 from django.db import connection, connections
 
 from benchmarks import processes, tally
-from benchmarks.catalogue import BY_MODULE
+from benchmarks.catalogue import BY_MODULE, OWN
 
 SYSTEM = BY_MODULE[os.environ["BENCHMARK_SYSTEM"]]
 WORKERS = int(os.environ["BENCHMARK_WORKERS"])
@@ -167,12 +167,16 @@ def enqueue(count: int) -> dict[str, float]:
     return {name: _rate(MANY if name == "many" else count, do) for name, do in shapes.items()}
 
 
-def latency(seconds: float, idle: float) -> dict[str, Any]:
-    """How soon a job starts: see latency.py."""
-    from benchmarks.latency import measure
+def latency(seconds: float, idle: float, probes: int) -> dict[str, Any]:
+    """How soon a job starts: see latency.py. So many probes come after a silence each, where that
+    is promised."""
+    from benchmarks.latency import after_silence, measure
 
     with _service() as group:
-        return measure(_adapter(), group, partial(_drained, group, "W1", seconds), idle)
+        found = measure(_adapter(), group, partial(_drained, group, "W1", seconds), idle)
+        if SYSTEM.name == OWN:
+            found["silence"] = after_silence(_adapter(), group, probes)
+        return found
 
 
 def memory(count: int) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from benchmarks import processes, tally
 from benchmarks.systems import Adapter
 
 PROBES = 100
+SILENCE = 2.0
+"""Seconds after which a service that polls looks as seldom as ever: its pauses have doubled from
+POLL_MIN to POLL_MAX."""
 DEADLINE = 30.0
 """Seconds after which a job that has not run is a failure of the benchmark."""
 SETTLED = 1.0
@@ -31,6 +34,18 @@ def measure(
     share = _idle_share(group, idle)
     loaded, load = _delays(adapter, group, drained()["rate"] / 2)
     return {"idle": alone, "share": share, "loaded": loaded, "load": load}
+
+
+def after_silence(adapter: Adapter, group: processes.Group, probes: int) -> list[float]:
+    """Milliseconds of probes of which each comes when there was nothing to do for long, at a random
+    moment between two looks of a service that polls once a second."""
+    tally.clear()
+    delays = []
+    for number in range(probes):
+        time.sleep(SILENCE + random.uniform(0.0, 1.0))
+        delays.append(_delay(adapter, number))
+        group.check()
+    return delays
 
 
 def _delays(adapter: Adapter, group: processes.Group, load: float) -> tuple[list[float], float]:

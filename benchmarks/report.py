@@ -133,6 +133,15 @@ def _latency(record: Record, page: Document) -> None:
     page.table(
         ["", "idle p50", "p99", "loaded p50", "p99", "load, a second", "CPU while idle"], found
     )
+    _silence(rounds, page)
+
+
+def _silence(rounds: Sequence[dict[str, Any]], page: Document) -> None:
+    delays = [delay for one in rounds for delay in one.get(OWN, {}).get("silence", ())]
+    if delays:
+        page.parts.append(texts.SILENCE.format(probes=len(delays)))
+        figures = [*percentiles(delays), max(delays)]
+        page.table(["", "p50", "p99", "longest"], [[OWN, *(f"{one:,.1f}" for one in figures)]])
 
 
 _LOAD = {"load": ",.0f", "share": ".1%"}

@@ -38,6 +38,11 @@ while W1 jobs come at half the rate at which the system runs them; and the part 
 takes while it has nothing to do.
 """
 
+SILENCE = """\
+After two seconds and more in which there was nothing to do, at a random moment ({probes} probes).
+Where nothing wakes a service, it looks for jobs once in `POLL_MAX`, a second.
+"""
+
 MEMORY = """\
 MB after 500 jobs, with 4 workers: what all processes take (PSS), and what a worker has to itself;
 bare, and with an application that holds 100 MB of objects before its workers are there.

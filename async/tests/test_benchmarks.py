@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import plot, report
+from benchmarks import plot, report, tasks_overhead
 from benchmarks import record as records
 from benchmarks.__main__ import NOTES, PAGE
 from benchmarks.catalogue import BY_NAME, OWN, SYSTEMS, YARDSTICK
@@ -96,6 +96,27 @@ def test_the_page_says_how_when_where_and_with_what_it_was_measured() -> None:
 def test_notes_stand_at_the_end_of_the_page() -> None:
     page, _ = report.document([record()], "## Profile\n\nWhere the time goes.\n")
     assert page.endswith("Where the time goes.\n")
+
+
+def test_the_page_has_the_latency_after_a_silence_where_it_was_measured() -> None:
+    found = {"idle": [1.0, 2.0], "loaded": [3.0, 4.0], "share": 0.005, "load": 50.0}
+    silences = [[float(number) for number in range(0, 1000, 20)], [1000.0]]
+    runs = {"": [{OWN: {**found, "silence": one}, PEER: found} for one in silences]}
+    page, _ = report.document([record(experiment="latency", names=[], runs=runs)])
+    assert f"| {OWN} | 500.0 | 990.0 | 1,000.0 |" in page
+    assert "(51 probes)" in page
+    assert f"| {PEER} | 1.5 | 2.0 | 3.5 | 4.0 | 50 (50 to 50) | 0.5% (0.5% to 0.5%) |" in page
+
+
+def test_what_a_task_costs_more_is_told_by_the_rounds_and_not_by_the_medians() -> None:
+    """A round in which the machine was slow is as good as any."""
+    usual = [(100.0, 100.0), (1000.0, 1000.0), (200.0, 200.0)]
+    task = [(105.0, 105.0), (1050.0, 1060.0), (200.0, 228.0)]
+    percents = tasks_overhead.ratios(usual, task)
+    assert percents == pytest.approx([5.0, 5.5, 7.0])
+    assert tasks_overhead.told(percents).startswith(
+        "A task costs 5.5 % more (half of the rounds: 5."
+    )
 
 
 def test_every_queue_has_its_promises_on_the_page() -> None:

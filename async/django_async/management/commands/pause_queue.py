@@ -35,9 +35,7 @@ def unknown(name: str, using: str) -> str:
     """What to say about a queue without jobs: it may be one to come, or a slip of the pen."""
     near = get_close_matches(name, sorted(pausing.known(using)), n=1)
     meant = f" Did you mean {near[0]!r}?" if near else ""
-    return (
-        f"{name}: no job of this queue is there, or ended lately; it is paused all the same.{meant}"
-    )
+    return f"{name}: no job of it waits, and none ended lately; it is paused all the same.{meant}"
 
 
 def database(options: dict[str, Any]) -> str:
