@@ -215,7 +215,7 @@ class Engine:
 
     @property
     def _is_still(self) -> bool:
-        return self.clock() > self._moved + STILL
+        return self.clock() >= self._moved + STILL
 
     @property
     def _limit_reached(self) -> bool:

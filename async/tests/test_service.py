@@ -15,6 +15,7 @@ import pytest
 from django.db import connection
 
 from django_async import schedule
+from django_async.api import schedule_many
 from django_async.models import Error, Job, Parent
 from suite import abuse, jobs
 from suite.models import Note
@@ -64,6 +65,15 @@ def test_it_runs_what_is_scheduled_while_it_is_there_and_drains_at_the_first_sig
     assert (status, errors) == (0, "")
     assert "2 executed, 0 failed" in output
     assert not Parent.objects.exists()
+
+
+def test_of_many_short_jobs_each_runs_once() -> None:
+    """Its workers take them from one pipe, ahead of the parent's turn."""
+    made = schedule_many({"function": jobs.note, "args": [str(number)]} for number in range(300))
+    with service(workers=3):
+        wait_until(executed(*made), "all of them")
+    assert sorted(Note.objects.values_list("text", flat=True)) == sorted(map(str, range(300)))
+    assert set(Job.objects.values_list("attempts", flat=True)) == {1}
 
 
 def test_failures_and_deaths_do_not_stop_it_and_its_log_says_what_happened() -> None:

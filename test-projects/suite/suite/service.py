@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ from django_async.patrol import Interval, Patrol
 from django_async.runner import run_job
 from django_async.terms import Attempt, Options
 from django_async.wake import Ear
-from forkpool import Ended, InlinePool, Task
+from forkpool import Ended, InlinePool, PoolBusy, Task
 
 USUAL = Interval(0.05, 1.0)
 GOES_ON = Options(keep_going=True)
@@ -43,6 +44,8 @@ class Served:
 
     handed_out: list[tuple[float, Hint]] = field(default_factory=list)
     """And when."""
+    taken_back: list[tuple[float, Hint]] = field(default_factory=list)
+    """What was handed out and had not begun, and when it was taken back."""
     ended: list[Executed | Failed | Cancelled] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     """The seconds of each wait with nothing to do."""
@@ -74,6 +77,7 @@ class Service:
         attempt: Attempt = run_job,
         ear: bool = False,
         options: Options = GOES_ON,
+        ahead: int = 0,
     ) -> None:
         self.time = Time()
         self.served = Served()
@@ -81,8 +85,12 @@ class Service:
         self.cost = cost
         self.turns = 0
         self.each_turn: Callable[[], object] = lambda: None
+        self.began: Callable[[Hint], object] = lambda hint: None
+        """Is told which job begins, where that is not when it is handed out."""
+        self.is_held = False
+        """Whether what was handed out ahead of need does not begin for now."""
         self.until: Callable[[], Any] = lambda: True
-        self.pool = _VirtualPool(self)
+        self.pool = _EagerPool(self, ahead) if ahead else _VirtualPool(self)
         self.lanes = [self._lane(alias, interval, ear) for alias in aliases or ("default",)]
         self.attempt, self.options = attempt, options
 
@@ -106,7 +114,7 @@ class Service:
         self.served.handed_out.append((self.time.now, hint))
 
     def taken_back(self, number: int, hint: Hint) -> None:
-        raise AssertionError("nothing is handed out ahead of need here")
+        self.served.taken_back.append((self.time.now, hint))
 
     def ended(self, outcome: Executed | Failed | Cancelled) -> None:
         self.served.ended.append(outcome)
@@ -150,6 +158,61 @@ class _VirtualPool(InlinePool):
             service.served.waits.append(timeout)
             service.time.now += timeout
         return ended
+
+
+class _EagerPool(_VirtualPool):
+    """One worker that has some tasks ahead of need: each wait lets it run the next one of them.
+
+    It runs it behind the parent's back: between two waits the parent sees what waits.
+    """
+
+    def __init__(self, service: Service, ahead: int) -> None:
+        super().__init__(service)
+        self._most_ahead = ahead
+        self._waiting: list[Task] = []
+        self._submitted = 0
+
+    @property
+    def idle(self) -> int:
+        return int(not self._waiting)
+
+    @property
+    def room(self) -> int:
+        return 1 + self._most_ahead - len(self._waiting)
+
+    @property
+    def waiting(self) -> list[Task]:
+        return list(self._waiting)
+
+    @property
+    def ahead(self) -> int:
+        return max(0, len(self._waiting) - 1)
+
+    @property
+    def busy(self) -> int:
+        return len(self._waiting)
+
+    def submit(self, function: Callable[..., Any], *args: Any, **limits: float | None) -> Task:
+        if not self.room:
+            raise PoolBusy
+        self._submitted += 1
+        task = Task(self._submitted, function, args)
+        self._waiting.append(task)
+        return task
+
+    def take_back(self) -> list[Task]:
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
+        if not self._waiting or self._service.is_held:
+            return super().wait(timeout, wakeups)
+        task = self._waiting.pop(0)
+        self._service.began(task.args[0])
+        value = task.function(*task.args)
+        self._service.time.now += self._service.cost
+        self._service.turn()
+        return [Ended(task, os.getpid(), value)]
 
 
 def place(service: Service, rank: int, parents: int) -> None:
