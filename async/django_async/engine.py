@@ -138,9 +138,8 @@ class Engine:
 
     def run_chore(self, end: Callable[[Any], None], function: Any, *args: Any) -> bool:
         """Have a worker do something else than a job, and tell ``end`` what it returned (None if it
-        was not begun, or failed, which is logged); False if no worker is idle, or is to begin
-        anything."""
-        if self._halted or not self.pool.idle:
+        was not begun, or failed, which is logged); False if no worker is to be had for it."""
+        if self._halted or not self._room:
             return False
         try:
             task = self.pool.submit(function, *args)
@@ -210,8 +209,11 @@ class Engine:
 
     @property
     def _has_room(self) -> bool:
-        room = self.pool.idle if self._is_still else self.pool.room
-        return room > 0 and not self._limit_reached
+        return self._room > 0 and not self._limit_reached
+
+    @property
+    def _room(self) -> int:
+        return self.pool.idle if self._is_still else self.pool.room
 
     @property
     def _is_still(self) -> bool:

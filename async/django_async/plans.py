@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import time
-from itertools import count
+from hashlib import sha256
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -65,7 +65,7 @@ class Plans:
         while self._wanted:
             statement = self._wanted.pop()
             old = self._names.pop(statement, None)
-            name = old or f"django_async_{next(_numbers)}"
+            name = old or _name(statement)
             session.execute(
                 PREPARE.format(
                     deallocate=f"DEALLOCATE {name}; " if old else "",
@@ -86,7 +86,6 @@ class _Process:
 
 
 _process = _Process()
-_numbers = count(1)
 
 
 def begin() -> None:
@@ -123,6 +122,12 @@ def planned(statement: str, connection: BaseDatabaseWrapper) -> str:
 def is_gone(error: DatabaseError) -> bool:
     """Whether a statement was refused that the session was thought to have prepared."""
     return getattr(error.__cause__, "sqlstate", None) in GONE
+
+
+def _name(statement: str) -> str:
+    """A name that stands for this statement everywhere: behind a pooler a session may have what
+    somebody else has prepared in it, and to execute another statement would be worse than none."""
+    return f"django_async_{sha256(statement.encode()).hexdigest()[:24]}"
 
 
 def _numbered(statement: str) -> str:

@@ -135,8 +135,11 @@ class Worker:
         """See what it has taken, unless the end of what it held before is still to be heard."""
         if self.task:
             return
-        if submitted := self._waiting.pop(self._slot.taken, None):
+        number = self._slot.taken
+        if submitted := self._waiting.get(number):
             self._hold(submitted)
+            # Last: an exception of a signal's handler may leave it in both places, not in none.
+            self._waiting.pop(number, None)
 
     def _hold(self, submitted: Submitted) -> None:
         self.task, self._message = submitted.task, submitted.message
@@ -224,12 +227,13 @@ class Worker:
     ) -> Ended | None:
         """The end of a task, of which the parent may not have seen the beginning."""
         seconds = 0.0
-        if submitted := self._waiting.pop(number, None):
-            task = submitted.task
-        elif self.task and self.task.number == number:
+        submitted = self._waiting.pop(number, None)
+        if self.task and self.task.number == number:
             task, self.task = self.task, None
             seconds = time.monotonic() - self.since
             self.deadline = self._limit = self._patience = None
+        elif submitted:
+            task = submitted.task
         else:  # not an answer to anything
             return None
         self.finished += 1
