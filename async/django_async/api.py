@@ -190,8 +190,8 @@ def build(
         kwargs=payload.dump_kwargs(kwargs),
         meta=payload.dump_meta(tracing.carry(meta), name),
         scheduled=None if run_after is None else clock.moment(run_after, now),
-        priority=_priority(priority),
-        queue=_text(queue, "queue", LONGEST_QUEUE),
+        priority=checked_priority(priority),
+        queue=checked_queue(queue),
     )
     job.identity = payload.identity(job.name, job.args, job.kwargs)
     return job
@@ -299,10 +299,16 @@ def _joined(groups: dict[Any, Group | None], group: Group | str | None, using: s
 
 def _queue(name: Any) -> str:
     """As a pause has it: empty for every queue."""
-    return "" if name is None else _text(name, "queue", LONGEST_QUEUE)
+    return "" if name is None else checked_queue(name)
 
 
-def _priority(priority: Any) -> int:
+def checked_queue(name: Any) -> str:
+    """The name of a queue; raises TypeError or ValueError for what is none."""
+    return _text(name, "queue", LONGEST_QUEUE)
+
+
+def checked_priority(priority: Any) -> int:
+    """The priority; raises TypeError or ValueError for what is none."""
     if not isinstance(priority, int) or isinstance(priority, bool):
         raise TypeError(f"priority must be a whole number, not {priority!r}.")
     if priority not in PRIORITIES:

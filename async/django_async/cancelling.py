@@ -48,11 +48,18 @@ def cancel(identity: str, using: str, *, wait: bool, but: int | None = None) -> 
 def cancel_running_too(identity: str, using: str, *, but: int | None = None) -> int:
     """The same, but ask for what cannot be had at once, and never wait; how many both were."""
     matches = Job.objects.using(using).exclude(pk=but or 0).filter(BY_CALL, identity=identity)
-    found = set(matches.values_list("pk", flat=True))
-    done = cancel_free(found, using, patience=PATIENCE)
-    left = {pk: added for pk, added in matches.values_list("pk", "added") if pk in found - done}
+    done, asked = cancel_some(set(matches.values_list("pk", flat=True)), using)
+    return len(done) + len(asked)
+
+
+def cancel_some(ids: set[int], using: str) -> tuple[set[int], set[int]]:
+    """Cancel those of the jobs that are pending, and ask for what cannot be had at once; which both
+    were. Never waits for a row."""
+    done = cancel_free(ids, using, patience=PATIENCE)
+    rest = Job.objects.using(using).filter(BY_KEY, pk__in=ids - done)
+    left = dict(rest.values_list("pk", "added"))
     _ask(left, using)
-    return len(done) + len(left)
+    return done, set(left)
 
 
 def cancel_job(job: Job) -> bool:

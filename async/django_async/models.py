@@ -145,6 +145,14 @@ class Job(models.Model):
     objects: ClassVar[models.Manager[Job]] = models.Manager.from_queryset(JobQuerySet)()
 
     class Meta:
+        permissions = [  # noqa: RUF012 - Django's idiom
+            ("retry_job", "Can have jobs run again"),
+            ("cancel_job", "Can cancel jobs, running ones too"),
+            ("reschedule_job", "Can give jobs another time"),
+            ("prioritise_job", "Can give jobs another priority"),
+            ("discard_job", "Can give jobs up"),
+            ("move_job", "Can put jobs into another queue"),
+        ]
         constraints = [  # noqa: RUF012 - Django's idiom
             check_constraint(
                 Q(executed=None, cancelled=None)
@@ -176,6 +184,11 @@ class Job(models.Model):
             self._check_may_join(kwargs.get("using") or router.db_for_write(Job, instance=self))
         self.identity = payload.identity(self.name, self.args, self.kwargs)
         super().save(*args, **kwargs)
+
+    @property
+    def label(self) -> str:
+        """The call for people: on one line, shortened, with nothing in it that could break it."""
+        return payload.label(self.name, self.args, self.kwargs)
 
     @property
     def state(self) -> str:

@@ -48,9 +48,17 @@ def retry_failed(jobs: QuerySet[Job]) -> int:
         found = jobs.filter(FAILED).values_list("pk", flat=True)
         where = FAILED & MAY_CHANGE
         return sum(
-            _give_time(_without_closed_groups(locked, using), clock.DatabaseNow(), using)
+            len(give_time(locked, clock.DatabaseNow(), using))
             for locked in lock_all(found, using, wait=False, where=where)
         )
+
+
+def give_time(ids: list[int], moment: Any, using: str) -> list[int]:
+    """Set the time of jobs whose rows are locked, but not of those whose group cannot be opened
+    again; which they were."""
+    ids = _without_closed_groups(ids, using)
+    _give_time(ids, moment, using)
+    return ids
 
 
 def _move(job: Job, moment: Any, using: str) -> None:
@@ -63,15 +71,15 @@ def _move(job: Job, moment: Any, using: str) -> None:
     job.refresh_from_db(using=using)
 
 
-def _give_time(ids: list[int], moment: Any, using: str) -> int:
-    """Set the time, and end what had ended the jobs; how many there are. That they were asked to be
-    cancelled before, holds no more."""
+def _give_time(ids: list[int], moment: Any, using: str) -> None:
+    """Set the time, and end what had ended the jobs. That they were asked to be cancelled before,
+    holds no more."""
     if not ids:
-        return 0
+        return
     _take_requests_back(ids, using)
     wake.on_commit(using, ids[0] if len(ids) == 1 else None)
     jobs = Job.objects.using(using).filter(pk__in=ids)
-    return jobs.update(scheduled=moment, started=None, cancelled=None, discarded=None)
+    jobs.update(scheduled=moment, started=None, cancelled=None, discarded=None)
 
 
 def _check_group(job: Job, using: str) -> None:

@@ -129,7 +129,7 @@ def test_a_value_is_read_whole_while_it_is_written(waiting: Any, gate: Any) -> N
 
         def is_done() -> bool:
             seen.extend(shown(pool))
-            return bool(seen[-1] == "done")
+            return seen[-1:] == ["done"]
 
         waiting.until(is_done)
         values = [value for value in seen if value and value != "done"]

@@ -9,6 +9,7 @@ import sys
 import time
 import types
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -19,9 +20,18 @@ from forkpool import ForkPool, StopSignals, WorkerDied
 def everywhere(pool: ForkPool, waiting: Any, count: int, function: Any, *args: Any) -> list[Any]:
     """Run a task once in each worker, and return the values."""
     waiting.idle(pool, count)
-    for _ in range(count):
-        pool.submit(function, *args)
-    return [ended.value for ended in waiting.ends(pool, count)]
+    with TemporaryDirectory() as folder:
+        for _ in range(count):
+            pool.submit(together, folder, count, function, *args)
+        return [ended.value for ended in waiting.ends(pool, count)]
+
+
+def together(folder: str, count: int, function: Any, *args: Any) -> Any:
+    """Run the task once so many workers are here: else one of them may take two."""
+    Path(folder, str(os.getpid())).touch()
+    while len(os.listdir(folder)) < count:
+        time.sleep(0.001)
+    return function(*args)
 
 
 def signal_state() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_async.admin.dashboard import Dashboard
 from django_async.admin.readonly import ReadOnly
+from django_async.admin.verbs import Verbs
 from django_async.models import Error, Job
 from django_async.payload import label
 
@@ -30,7 +31,7 @@ class ErrorInline(ReadOnly, InlineBase):
 
 
 @admin.register(Job)
-class JobAdmin(Dashboard, ReadOnly, JobBase):
+class JobAdmin(Dashboard, Verbs, ReadOnly, JobBase):
     list_display = ("id", "call", "state", "priority", "queue", "scheduled", "executed", "group")
     list_display_links = ("id", "call")
     list_filter = ("queue", "priority")

@@ -22,11 +22,11 @@ def add_to(parser: CommandParser) -> None:
 
 def _add_what(parser: CommandParser) -> None:
     add = parser.add_argument
-    add("--jobs", "-j", type=_positive, metavar="N", help="attempt at most N jobs")
+    add("--jobs", "-j", type=positive, metavar="N", help="attempt at most N jobs")
     add("--filter", "-f", default="", metavar="PREFIX", help="only jobs whose name starts so")
     add("--queue", action="append", default=[], metavar="NAME", help="only this queue; repeatable")
     add("--which", "-w", type=int, default=0, metavar="I", help="with --outof: id %% N == I")
-    add("--outof", "-o", type=_positive, default=1, metavar="N", help="see --which")
+    add("--outof", "-o", type=positive, default=1, metavar="N", help="see --which")
     add(
         "--database",
         action="append",
@@ -78,7 +78,7 @@ def _add_limits(parser: CommandParser) -> None:
     add = parser.add_argument
     add(
         "--max-jobs-per-worker",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="replace a worker process after N jobs; 1 is a fresh fork for each job",
     )
@@ -126,7 +126,7 @@ def read_size(text: str) -> int:
     return int(number) * _UNITS[unit]
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")

@@ -1,0 +1,70 @@
+"""Which jobs a command of the terminal is about: by id, or by what they have in common."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import QuerySet
+
+from django_async.models import Job, JobQuerySet
+
+STATES = (
+    "pending",
+    "due",
+    "scheduled",
+    "failed",
+    "running",
+    "executed",
+    "cancelled",
+    "discarded",
+)
+
+
+def add_to(parser: CommandParser) -> None:
+    """Add the arguments that say which jobs are meant."""
+    add = parser.add_argument
+    add("id", nargs="*", type=_id, help="the jobs with these ids")
+    add("--state", choices=STATES, help="those in this state; 'pending' is all that will run")
+    add("--name", metavar="PREFIX", help="those whose function's path starts so")
+    add("--queue", metavar="NAME", help="those of this queue")
+    add("--group", metavar="REFERENCE", help="those of the groups with this reference")
+    add("--database", default=DEFAULT_DB_ALIAS, metavar="ALIAS")
+
+
+def selected(options: dict[str, Any]) -> QuerySet[Job]:
+    """The jobs that meet all that was said. Raises CommandError for a database without a name."""
+    alias = options["database"]
+    if alias not in connections:
+        known = ", ".join(connections)
+        raise CommandError(f"There is no database {alias!r} in DATABASES, which has: {known}.")
+    jobs: QuerySet[Job] = _in_state(Job.objects.using(alias), options["state"])
+    if options["id"]:
+        jobs = jobs.filter(pk__in=options["id"])
+    if options["name"]:
+        jobs = jobs.filter(name__startswith=options["name"])
+    if options["queue"]:
+        jobs = jobs.filter(queue=options["queue"])
+    if options["group"]:
+        jobs = jobs.filter(group__reference=options["group"])
+    return jobs
+
+
+def is_restricted(options: dict[str, Any]) -> bool:
+    """Whether anything was said of which jobs are meant."""
+    return any(options[name] for name in ("id", "state", "name", "queue", "group"))
+
+
+def _in_state(jobs: JobQuerySet, state: str | None) -> JobQuerySet:
+    if state is None:
+        return jobs
+    found: JobQuerySet = {"scheduled": jobs.waiting}.get(state, getattr(jobs, state, jobs.all))()
+    return found
+
+
+def _id(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 1 << 63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the id of a job, a whole number")
+    return int(text)

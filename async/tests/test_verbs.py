@@ -1,0 +1,161 @@
+"""``manage.py jobs``, ``retry`` and ``cancel``: what an operator does at a terminal."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from django_async import clock, schedule
+from django_async.groups import Group
+from django_async.models import Job
+from suite.jobs import fail, note, nothing
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HOUR = timedelta(hours=1)
+Output = pytest.CaptureFixture[str]
+
+
+def ids(output: str) -> list[int]:
+    return [json.loads(line)["id"] for line in output.splitlines()]
+
+
+def listed(capsys: Output, *arguments: Any) -> list[int]:
+    call_command("jobs", *map(str, arguments), "--json")
+    return ids(capsys.readouterr().out)
+
+
+def ended(state: str) -> Job:
+    job = schedule(note)
+    now = clock.now("default")
+    Job.objects.filter(pk=job.pk).update(**{state: now, "started": now})
+    return job
+
+
+def test_jobs_are_listed_the_latest_first_in_columns(capsys: Output) -> None:
+    first = schedule(note, ["a"], priority=7)
+    second = schedule(fail, run_after=HOUR, queue="slow")
+    call_command("jobs")
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["id", "state", "priority", "queue", "attempts", "scheduled", "call"]
+    assert [row.split()[:4] for row in rows] == [
+        [str(second.pk), "scheduled", "5", "slow"],
+        [str(first.pk), "due", "7", "default"],
+    ]
+    assert rows[1].endswith("suite.jobs.note('a')")
+
+
+def test_for_machines_each_job_is_an_object(capsys: Output) -> None:
+    job = schedule(note, ["a"], meta={"max_attempts": 3})
+    call_command("jobs", "--json")
+    row = json.loads(capsys.readouterr().out)
+    assert (row["id"], row["state"], row["name"]) == (job.pk, "due", "suite.jobs.note")
+    assert (row["args"], row["kwargs"], row["meta"]["max_attempts"]) == (["a"], {}, 3)
+    assert (row["executed"], row["queue"]) == (None, "default")
+
+
+def test_jobs_are_chosen_by_what_they_have_in_common(capsys: Output) -> None:
+    group = Group.objects.create(reference="report")
+    member, slow = schedule(nothing), schedule(note, queue="slow", run_after=HOUR)
+    Job.objects.filter(pk=member.pk).update(group=group)
+    executed, cancelled = ended("executed"), ended("cancelled")
+    assert listed(capsys, "--state", "pending") == [slow.pk, member.pk]
+    assert listed(capsys, "--state", "scheduled") == [slow.pk]
+    assert listed(capsys, "--state", "due") == [member.pk]
+    assert listed(capsys, "--state", "executed") == [executed.pk]
+    assert listed(capsys, "--queue", "slow") == [slow.pk]
+    assert listed(capsys, "--group", "report") == [member.pk]
+    assert listed(capsys, "--name", "suite.jobs.note") == [cancelled.pk, executed.pk, slow.pk]
+    assert listed(capsys, "--name", "suite.jobs.note", "--state", "cancelled") == [cancelled.pk]
+    assert listed(capsys, member.pk, slow.pk) == [slow.pk, member.pk]
+    assert listed(capsys, "--state", "running") == []
+
+
+def test_no_more_than_the_limit_are_read_and_it_says_that_there_are_more(capsys: Output) -> None:
+    for _ in range(4):
+        schedule(nothing)
+    call_command("jobs", "--limit", "3", "--json")
+    shown = capsys.readouterr()
+    assert len(ids(shown.out)) == 3
+    assert "more than 3" in shown.err
+
+
+def test_nothing_that_a_job_brings_along_breaks_a_line(capsys: Output) -> None:
+    schedule(note, ["a\nb\x1b[31m\u202e" + "x" * 500])
+    Job.objects.update(queue="q\n\x07", args="[broken")
+    call_command("jobs")
+    output = capsys.readouterr().out
+    assert len(output.splitlines()) == 2
+    assert not set("\x1b\x07\u202e") & set(output)
+    assert max(map(len, output.splitlines())) < 150
+
+
+def test_jobs_are_tried_again(capsys: Output) -> None:
+    discarded, executed = ended("discarded"), ended("executed")
+    call_command("retry", str(discarded.pk), str(executed.pk))
+    assert capsys.readouterr().out == "Retry: 1 changed, 1 left alone: executed.\n"
+    discarded.refresh_from_db()
+    assert discarded in Job.objects.due()
+
+
+def test_jobs_are_cancelled(capsys: Output) -> None:
+    job, other = schedule(note), schedule(nothing)
+    call_command("cancel", "--name", "suite.jobs.note", "--no-input", "--json")
+    assert json.loads(capsys.readouterr().out) == {"changed": 1, "asked": 0, "left_alone": {}}
+    job.refresh_from_db()
+    other.refresh_from_db()
+    assert (job.state, other.state) == ("cancelled", "due")
+
+
+@pytest.mark.parametrize("answer", ["y", "YES ", "", "n", "what"])
+def test_before_it_changes_what_was_not_named_one_by_one_it_asks(
+    answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def reply(question: str) -> str:
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr("builtins.input", reply)
+    job = schedule(nothing)
+    if answer.strip().lower() in ("y", "yes"):
+        call_command("cancel", "--all")
+    else:
+        with pytest.raises(CommandError, match="Nothing was done") as refused:
+            call_command("cancel", "--all")
+        assert refused.value.returncode == 1
+    assert asked == ["Cancel 1 jobs? [y/N] "]
+    job.refresh_from_db()
+    assert (job.state == "cancelled") is (answer in ("y", "YES "))
+
+
+def test_to_have_changed_nothing_is_status_1() -> None:
+    job = ended("executed")
+    with pytest.raises(CommandError, match="Nothing was done") as refused:
+        call_command("retry", str(job.pk))
+    assert refused.value.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["jobs", "seven"], "'seven' is not the id of a job"),
+        (["jobs", "-1"], "-1"),
+        (["jobs", str(1 << 63)], "is not the id of a job"),
+        (["jobs", "--state", "sleeping"], "invalid choice: 'sleeping'"),
+        (["jobs", "--limit", "0"], "--limit"),
+        (["jobs", "--database", "nowhere"], "no database 'nowhere'"),
+        (["retry"], "Say which jobs are meant, or give --all"),
+        (["cancel", "--all", "--queue", "slow"], "one of the two"),
+    ],
+)
+def test_bad_input_is_refused_with_words(arguments: list[str], complaint: str) -> None:
+    schedule(nothing)
+    with pytest.raises(CommandError, match=complaint):
+        call_command(*arguments)
+    assert Job.objects.due().count() == 1
