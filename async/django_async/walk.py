@@ -153,7 +153,7 @@ class Walk:
     def _turn_page(self) -> None:
         """Read on until a page has something new, or until the end. Of a page that is not taken
         whole, the rest is looked at again when that is done."""
-        size = self._batch_size * self.share.parents
+        size = self._batch_size  # for any number of parents: a service reads it anew in 20 ms
         while not self._hints and not self._exhausted:
             page = self._fetch.page(self._cursor, size)
             fresh = [hint for hint in page if self._is_new(hint)]
