@@ -186,11 +186,6 @@ class Job(models.Model):
         super().save(*args, **kwargs)
 
     @property
-    def label(self) -> str:
-        """The call for people: on one line, shortened, with nothing in it that could break it."""
-        return payload.label(self.name, self.args, self.kwargs)
-
-    @property
     def state(self) -> str:
         """In a word: executed, cancelled, discarded, running, failed (will be retried), scheduled
         or due. Only a job without a transaction can be seen running."""

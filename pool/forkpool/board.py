@@ -28,11 +28,11 @@ from typing import NamedTuple
 
 from forkpool.channel import dumps
 
-_NUMBER = struct.Struct("=Q")
+_NUMBER = struct.Struct("Q")  # native: written in one piece, where the machine can
 _WANTED, _EXPOSED, _ENDED, _LEAVES, _BEGUN, _SINCE = 0, 8, 16, 24, 32, 40
 _CHECKSUM = struct.Struct("=I")
 _HEAD = struct.Struct("=IQQ")
-_MOMENT = struct.Struct("=d")
+_MOMENT = struct.Struct("d")
 _MOST = 1000  # bytes of a value
 _CELL = _CHECKSUM.size + _HEAD.size + _MOST
 _CELLS = 64, 64 + _CELL
@@ -126,16 +126,19 @@ class Slot:
         return self._number_at(_TAKEN)
 
     def begin(self, number: int) -> None:
-        """Write down when a task begins: now."""
+        """Write down when a task begins: now. What is packed is not written at once, so the number
+        is gone before the moment changes, and comes after it: who sees it twice, with the moment in
+        between, has seen that one whole."""
+        _NUMBER.pack_into(self._memory, _BEGUN, 0)
         _MOMENT.pack_into(self._memory, _SINCE, time.monotonic())
-        _NUMBER.pack_into(self._memory, _BEGUN, number)  # last: who sees it sees the moment
+        _NUMBER.pack_into(self._memory, _BEGUN, number)
 
     def since(self, number: int) -> float:
         """When a task that was taken began; now if that is not written down yet."""
-        if self._number_at(_BEGUN) != number:
-            return time.monotonic()
+        before = self._number_at(_BEGUN)
         (since,) = _MOMENT.unpack_from(self._memory, _SINCE)
-        return float(since)
+        is_whole = before == self._number_at(_BEGUN) == number
+        return float(since) if is_whole else time.monotonic()
 
     def record(self) -> memoryview:
         """Where the next record goes."""

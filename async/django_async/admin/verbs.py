@@ -25,6 +25,7 @@ from django_async import many
 from django_async.api import PRIORITIES, checked_queue
 from django_async.many import Tally
 from django_async.models import Job
+from django_async.payload import label
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Job]
@@ -120,13 +121,22 @@ VERBS = (
 )
 
 
+def _action(verb: Verb) -> Callable[..., HttpResponseBase | None]:
+    def act(page: Any, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponseBase | None:
+        form = verb.form(request.POST if "confirmed" in request.POST else None)
+        if form.is_valid():
+            _do(verb, form, page, request, jobs)
+            return None
+        return _ask(verb, form, page, request, jobs)
+
+    act.__name__ = verb.name
+    return admin.action(act, permissions=[verb.name], description=verb.description)
+
+
 class Verbs(Base):
     """For the admin of jobs, to be named before its other bases."""
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        allowed = [verb for verb in VERBS if verb.is_allowed(request)]
-        mine = {verb.name: (_action(verb), verb.name, verb.description) for verb in allowed}
-        return {**super().get_actions(request), **mine}
+    actions = [_action(verb) for verb in VERBS]  # noqa: RUF012 - Django's idiom
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -137,44 +147,39 @@ class Verbs(Base):
         return super().changelist_view(request, extra_context)
 
 
-def _action(verb: Verb) -> Callable[..., HttpResponseBase | None]:
-    def act(admin: Verbs, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponseBase | None:
-        if not verb.is_allowed(request):
-            raise PermissionDenied
-        form = verb.form(request.POST if "confirmed" in request.POST else None)
-        if form.is_valid():
-            _do(verb, form, admin, request, jobs)
-            return None
-        return _ask(verb, form, admin, request, jobs)
+def _may(verb: Verb) -> Callable[..., bool]:
+    return lambda page, request: verb.is_allowed(request)
 
-    return act
+
+for _verb in VERBS:  # by these Django asks
+    setattr(Verbs, f"has_{_verb.name}_permission", _may(_verb))
 
 
 def _ask(
-    verb: Verb, form: Sure, admin: Verbs, request: HttpRequest, jobs: QuerySet[Job]
+    verb: Verb, form: Sure, page: Any, request: HttpRequest, jobs: QuerySet[Job]
 ) -> HttpResponseBase:
     number = jobs.order_by()[: COUNTED + 1].count()
     context = {
-        **admin.admin_site.each_context(request),
-        "opts": admin.opts,
+        **page.admin_site.each_context(request),
+        "opts": page.opts,
         "title": verb.description,
         "verb": verb,
         "form": form,
         "number": min(number, COUNTED),
         "are_more": number > COUNTED,
-        "some": list(jobs[:10]),
+        "some": [(job.pk, label(job.name, job.args, job.kwargs)) for job in jobs[:10]],
         "chosen": request.POST.getlist("_selected_action"),
         "is_across": request.POST.get("select_across") == "1",
     }
     return TemplateResponse(request, "admin/async/confirm.html", context)
 
 
-def _do(verb: Verb, form: Sure, admin: Verbs, request: HttpRequest, jobs: QuerySet[Job]) -> None:
+def _do(verb: Verb, form: Sure, page: Any, request: HttpRequest, jobs: QuerySet[Job]) -> None:
     tally = verb.act(
         jobs.model.objects.using(jobs.db).filter(pk__in=jobs.values("pk")), *form.value()
     )
     done = tally.changed + tally.asked
-    admin.message_user(request, f"{verb.description}: {tally}", "SUCCESS" if done else "WARNING")
+    page.message_user(request, f"{verb.description}: {tally}", "SUCCESS" if done else "WARNING")
     message = " ".join([str(verb.description), *map(str, form.value())])
     LogEntry.objects.create(
         user_id=int(request.user.pk or 0),
