@@ -32,7 +32,9 @@ class ChangingCommand(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         if selecting.is_restricted(options) is options["all"]:
-            raise CommandError("Say which jobs are meant, or give --all: one of the two.")
+            raise CommandError(
+                "Say which jobs are meant, or give --all: one of the two.", returncode=2
+            )
         jobs = selecting.selected(options)
         if options["interactive"] and not options["id"]:
             self._ask(jobs)

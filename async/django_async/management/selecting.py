@@ -39,7 +39,9 @@ def selected(options: dict[str, Any]) -> QuerySet[Job]:
     alias = options["database"]
     if alias not in connections:
         known = ", ".join(connections)
-        raise CommandError(f"There is no database {alias!r} in DATABASES, which has: {known}.")
+        raise CommandError(
+            f"There is no database {alias!r} in DATABASES, which has: {known}.", returncode=2
+        )
     jobs: QuerySet[Job] = _in_state(Job.objects.using(alias), options["state"])
     if options["id"]:
         jobs = jobs.filter(pk__in=options["id"])
