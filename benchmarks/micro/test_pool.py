@@ -22,9 +22,9 @@ def nothing(number: int) -> int:
     return number
 
 
-@pytest.fixture
-def pool() -> Iterator[ForkPool]:
-    with ForkPool(WORKERS) as pool:
+@pytest.fixture(params=[0, 2 * WORKERS], ids=["one by one", "ahead"])
+def pool(request: pytest.FixtureRequest) -> Iterator[ForkPool]:
+    with ForkPool(WORKERS, ahead=request.param) as pool:
         yield pool
 
 
@@ -38,7 +38,7 @@ def test_forkpool(benchmark: Benchmark, pool: ForkPool) -> None:
     def work() -> None:
         ended = sent = 0
         while ended < TASKS:
-            while sent < TASKS and pool.idle:
+            while sent < TASKS and pool.room:
                 sent += 1
                 pool.submit(nothing, sent)
             ended += len(pool.wait())
