@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
@@ -11,6 +11,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from django_async import pending
+from django_async.payload import printable
 from django_async.turn import take_turn
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Group(models.Model):
         pass
 
     def __str__(self) -> str:
-        return self.reference
+        return printable(self.reference)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save; a new group becomes the one that its reference means.
@@ -91,11 +92,18 @@ class Group(models.Model):
         """
         total = self.jobs.count()
         done = self.jobs.exclude(pending.IN_GROUP).count()
+        latest = self.latest_executed_job() if done == total else None
+        return self.estimate_from(total, done, latest.executed if latest else None)
+
+    def estimate_from(
+        self, total: int, done: int, latest: datetime | None
+    ) -> tuple[timedelta | None, timedelta | None, timedelta | None]:
+        """The same, from what is known already: how many jobs there are, how many of them have
+        ended, and when the last one was executed (which matters if all have ended)."""
         if not done:
             return None, None, None
         if done == total:
-            latest = self.latest_executed_job()
-            taken = (latest.executed - self.created) if latest and latest.executed else timedelta()
+            taken = (latest - self.created) if latest else timedelta()
             return taken, timedelta(), taken
         consumed = timezone.now() - self.created
         estimated = consumed / done * total

@@ -17,9 +17,6 @@ from django_async.payload import printable
 from django_async.performance import DAY, HOUR, WEEK, WINDOWS, Series
 from django_async.slots import FUNCTION, QUEUE
 
-LONGEST_NAME = 120
-"""Characters of a name that are shown."""
-
 SHOWN_LABELS = 50
 """Rows of a table of queues or functions; the others are counted."""
 
@@ -57,7 +54,7 @@ def _now(now: datetime, using: str, times: overview.Times) -> dict[str, Any]:
         "tiles": _tiles(standing, running),
         "oldest": _oldest(using, now),
         "estimate": _estimate(using, standing.due, workers, times),
-        "pauses": [(_short(one.queue), one.since) for one in overview.pauses(using)],
+        "pauses": [(wording.short(one.queue), one.since) for one in overview.pauses(using)],
         "runs": None if running is None else [_run(run) for run in running],
         "hosts": [_host(host, now) for host in hosts],
         "workers": workers,
@@ -114,8 +111,8 @@ def _oldest(using: str, now: datetime) -> dict[str, Any] | None:
     age = (now - clock.as_utc(since)).total_seconds()
     return {
         "id": job.pk,
-        "name": _short(job.name),
-        "queue": _short(job.queue),
+        "name": wording.short(job.name),
+        "queue": wording.short(job.queue),
         "since": since,
         "age": wording.duration(age),
     }
@@ -141,8 +138,8 @@ def _run(run: Run) -> dict[str, Any]:
     done = min(max(shown.done or 0.0, 0.0), total) if total else None
     return {
         "id": shown.job_id,
-        "name": _short(run.name),
-        "queue": _short(run.queue),
+        "name": wording.short(run.name),
+        "queue": wording.short(run.queue),
         "since": shown.since,
         "age": wording.duration(run.seconds),
         "attempt": shown.attempt,
@@ -160,7 +157,7 @@ def _host(host: Host, now: datetime) -> dict[str, Any]:
     parent = host.parent
     age = (now - clock.as_utc(host.seen)).total_seconds()
     return {
-        "host": _short(parent.host),
+        "host": wording.short(parent.host),
         "pid": parent.process.split()[0],
         "workers": parent.workers,
         "busy": len(host.busy),
@@ -186,7 +183,7 @@ def _row(label: str, found: Sum) -> dict[str, Any]:
     failed = failures(found)
     times = performance.percentiles(found)
     return {
-        "label": _short(label),
+        "label": wording.short(label),
         "executed": wording.count(found.outcomes["executed"]),
         "failed": wording.count(failed),
         "has_failed": failed > 0,
@@ -194,9 +191,3 @@ def _row(label: str, found: Sum) -> dict[str, Any]:
         "waits": [wording.duration(seconds) for seconds in times["waits"]],
         "runs": [wording.duration(seconds) for seconds in times["runs"]],
     }
-
-
-def _short(name: str) -> str:
-    """On one line, and not endless; marks of direction and control characters are shown as such."""
-    text = printable(name[: LONGEST_NAME + 1])
-    return text if len(name) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}…"

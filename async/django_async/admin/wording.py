@@ -6,8 +6,12 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from django_async.overview import Number
+from django_async.payload import printable
 
 NOTHING = "\N{EN DASH}"
+
+LONGEST_NAME = 120
+"""Characters of a name that are shown."""
 
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
@@ -54,3 +58,9 @@ def share(part: int, whole: int) -> str:
         return NOTHING
     percent = 100 * part / whole
     return f"{decimal(percent, 1 if 0 < percent < 9.95 else 0)} %"
+
+
+def short(name: str) -> str:
+    """On one line, and not endless; marks of direction and control characters are shown as such."""
+    text = printable(name[: LONGEST_NAME + 1])
+    return text if len(name) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}…"
