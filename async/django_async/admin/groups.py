@@ -33,8 +33,8 @@ else:
 @admin.register(Group)
 class GroupAdmin(ReadOnly, GroupBase):
     list_display = (
-        *("name", "about", "created", "progress_bar", "executed_jobs", "unexecuted_jobs"),
-        *("errors", "remaining", "final_job"),
+        *("name", "progress_bar", "errors", "remaining", "executed_jobs", "unexecuted_jobs"),
+        *("created", "final_job", "about"),
     )
     list_per_page = 25
     list_select_related = ("final",)
@@ -91,14 +91,14 @@ class GroupAdmin(ReadOnly, GroupBase):
         found = _counts(group)
         return wording.NOTHING if found is None else found.total - found.executed
 
-    @admin.display(description=_("Failed"))
+    @admin.display(description=_("Failed jobs"))
     def errors(self, group: Group) -> str:
         found = _counts(group)
         if found is None or not found.failed:
             return wording.NOTHING if found is None else "0"
         return format_html(
             '<strong class="async-alarm">{}</strong>',
-            gettext("%(failed)s, of which %(failing)s were not executed since")
+            gettext("%(failed)s (%(failing)s open)")
             % {"failed": wording.count(found.failed), "failing": wording.count(found.failing)},
         )
 
