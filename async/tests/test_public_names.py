@@ -114,6 +114,7 @@ def test_a_groups_attributes() -> None:
         *("reference", "description", "created", "final", "final_id", "open_reference", "jobs"),
         *("on_completion", "has_completed", "latest_executed_job", "check_open", "save"),
         *("check_may_reopen", "estimate_execution_duration", "latest_group_by_reference"),
+        "estimate_from",
     }
 
 
