@@ -123,7 +123,7 @@ class GroupAdmin(ReadOnly, GroupBase):
     @admin.display(description=_("Jobs"))
     def jobs(self, group: Group) -> SafeString:
         address = reverse("admin:async_job_changelist", current_app=self.admin_site.name)
-        query = urlencode({"group__id__exact": group.pk})
+        query = urlencode({"group": group.pk})
         return format_html(
             '<a href="{}?{}">{}</a>', address, query, gettext("The jobs of this group")
         )

@@ -104,7 +104,7 @@ class Kinds(Base):
         return TemplateResponse(request, f"admin/async/{template}.html", whole)
 
     def _row(self, kind: Kind) -> dict[str, Any]:
-        query = urlencode({"name__exact": kind.name})
+        query = urlencode({"name": kind.name})
         return {
             "name": kind.name,
             "kind": kind.kind or "",
@@ -124,10 +124,8 @@ class Kinds(Base):
 
 
 def may_retry(request: HttpRequest) -> bool:
-    """Whether the user may have jobs run again: by a permission of its own, where jobs have it."""
-    codes = [code for code, _ in Job._meta.permissions]
-    code = "retry_job" if "retry_job" in codes else "change_job"
-    return bool(request.user.has_perm(f"async.{code}"))
+    """Whether the user may have jobs run again."""
+    return bool(request.user.has_perm("async.retry_job"))
 
 
 def _kind_text(kind: str | None) -> str:
