@@ -14,6 +14,7 @@ from django_async import schedule
 from django_async.models import Group, Job
 from suite.browsing import PHONE, WIDE, Browser, superuser, viewer
 from suite.jobs import fail, note, nothing
+from suite.together import wait_until
 
 HOSTILE = "<script>document.title = 'taken'</script>\u202e" + "x" * 150
 
@@ -37,6 +38,12 @@ def addresses(group: Group) -> tuple[str, ...]:
         reverse("admin:async_group_change", args=[group.pk]),
         reverse("admin:async_error_kinds"),
     )
+
+
+def arrived(browser: Browser, title: str) -> None:
+    """Wait for the page with this title: a key is answered before the next page is there."""
+    script = "return document.querySelector('#content h1')?.textContent"
+    wait_until(lambda: browser.run(script) == title, title)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -71,11 +78,13 @@ def test_a_kind_is_unfolded_and_retried_by_keyboard(browser: Browser, rows: Grou
     browser.log_in(superuser())
     browser.open("/admin/async/")
     browser.find(".async-kinds-link a").send_keys(Keys.ENTER)
+    arrived(browser, "Errors by function and kind")
     browser.find(".async-kind summary").send_keys(Keys.ENTER)
     assert "Traceback" in browser.find(".async-kind pre").text
     browser.find(".async-kind button").send_keys(Keys.ENTER)
-    assert browser.find("#content h1").text == "Retry all of a kind"
+    arrived(browser, "Retry all of a kind")
     browser.find("#async-kinds button[name=confirm]").send_keys(Keys.ENTER)
+    arrived(browser, "Errors by function and kind")
     assert browser.find(".messagelist").text == "1 job was retried."
     assert Job.objects.due().filter(name="suite.jobs.fail").count() == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import timedelta
 from typing import Any
@@ -132,6 +133,17 @@ def test_before_it_changes_what_was_not_named_one_by_one_it_asks(
     assert asked == ["Cancel 1 jobs? [y/N] "]
     job.refresh_from_db()
     assert (job.state == "cancelled") is (answer in ("y", "YES "))
+
+
+def test_where_nobody_can_answer_it_says_so_and_does_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    schedule(note)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(CommandError, match="--no-input") as raised:
+        call_command("cancel", "--all")
+    assert raised.value.returncode == 1
+    assert not Job.objects.cancelled().exists()
 
 
 def test_to_have_changed_nothing_is_status_1() -> None:

@@ -46,7 +46,12 @@ class ChangingCommand(BaseCommand):
     def _ask(self, jobs: QuerySet[Job]) -> None:
         number = jobs.order_by()[: COUNTED + 1].count()
         many = f"more than {COUNTED}" if number > COUNTED else str(number)
-        if input(f"{self.verb} {many} jobs? [y/N] ").strip().lower() not in ("y", "yes"):
+        try:
+            answer = input(f"{self.verb} {many} jobs? [y/N] ")
+        except EOFError as error:  # started by cron or the like
+            text = "Nobody is there to answer: give --no-input. Nothing was done."
+            raise CommandError(text, returncode=1) from error
+        if answer.strip().lower() not in ("y", "yes"):
             raise CommandError("Nothing was done.", returncode=1)
 
 
