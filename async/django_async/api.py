@@ -124,8 +124,7 @@ def deschedule(
     identity = payload.identity(
         check_path(full_name(function)), payload.dump_args(args), payload.dump_kwargs(kwargs)
     )
-    job = current.current_job()
-    own = job.id if job and job.using == using else None
+    own = current.own_id(using)
     if running:
         return cancelling.cancel_running_too(identity, using, but=own)
     return cancelling.cancel(identity, using, wait=own is not None, but=own)
@@ -199,6 +198,7 @@ def build(
 
 def put(job: Job, using: str) -> None:
     """Insert the job, and tell the services of it as the caller's transaction commits."""
+    job.scheduled_by = current.own_id(using)
     job.save(using=using)
     wake.on_commit(using, Hint(job.pk, 0, job.priority, job.scheduled, job.group_id, job.meta))
 

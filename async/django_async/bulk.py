@@ -16,6 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models import CharField, Field, TextField
 
+from django_async import current
 from django_async.models import Job
 
 LARGEST_PACKET = 64_000_000
@@ -40,6 +41,9 @@ def insert(jobs: Sequence[Job], using: str) -> None:
     """Insert the jobs, all or none, and give each its id."""
     if not jobs:
         return
+    if (parent := current.own_id(using)) is not None:
+        for job in jobs:
+            job.scheduled_by = parent
     connection = connections[using]
     columns = [column for field in _fields() if (column := _column(field, jobs, connection))]
     with transaction.atomic(using=using), connection.cursor() as cursor:

@@ -71,6 +71,12 @@ def current_job() -> CurrentJob | None:
     return _current.get()
 
 
+def own_id(using: str) -> int | None:
+    """The id of the running job, if it is one of this database's; else None."""
+    job = current_job()
+    return job.id if job and job.using == using else None
+
+
 @contextmanager
 def running(job: CurrentJob) -> Iterator[None]:
     """Within the block, the job is the current one."""

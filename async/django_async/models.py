@@ -130,6 +130,9 @@ class Job(models.Model):
     """By which Django's task framework knows the job: see tasks/. Unique, if there is one."""
     worker = models.CharField(max_length=100, null=True, editable=False)  # noqa: DJ001 - as stamp
     """The host and the process that executed it; without a transaction, that began it."""
+    scheduled_by = models.BigIntegerField(null=True, editable=False)
+    """The id of the job that scheduled it, which may be gone by now: so no foreign key, whose check
+    would ask for the lock of a job that runs."""
 
     added = models.DateTimeField(auto_now_add=True)
     scheduled = models.DateTimeField(
@@ -152,6 +155,7 @@ class Job(models.Model):
             ("prioritise_job", "Can give jobs another priority"),
             ("discard_job", "Can give jobs up"),
             ("move_job", "Can put jobs into another queue"),
+            ("schedule_job", "Can schedule jobs by hand"),
         ]
         constraints = [  # noqa: RUF012 - Django's idiom
             check_constraint(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from django_async import current, current_job, schedule
+from django_async.api import schedule_many
 from django_async.models import Job
 from suite import abuse, told
 from suite.attempts import WAYS, attempt
@@ -118,3 +119,18 @@ def test_a_job_that_executes_another_one_is_itself_again_afterwards() -> None:
     before, within, after = outer.execute()
     assert before == after == outer.pk
     assert within["id"] == inner.pk
+
+
+def test_a_job_knows_which_job_scheduled_it() -> None:
+    parent = schedule(told.schedule_in_all_ways)
+    by_one, *by_many = parent.execute()
+    assert len(by_many) == 2
+    children = Job.objects.filter(pk__in=[by_one, *by_many])
+    assert set(children.values_list("scheduled_by", flat=True)) == {parent.pk}
+
+
+def test_what_no_job_scheduled_says_so() -> None:
+    job, *others = schedule(told.me), *schedule_many([{"function": told.me}])
+    for one in (job, *others):
+        one.refresh_from_db()
+        assert one.scheduled_by is None

@@ -104,7 +104,7 @@ def test_a_jobs_attributes() -> None:
         *("name", "args", "kwargs", "meta", "result", "priority", "queue", "identity"),
         *("attempts", "crashes", "stamp", "group", "group_id", "errors", "ends"),
         *("added", "scheduled", "started", "executed", "cancelled", "discarded"),
-        *("task_id", "worker"),
+        *("task_id", "worker", "scheduled_by"),
         *("state", "execute", "cancel", "retry", "reschedule", "runs", "save"),
     }
 

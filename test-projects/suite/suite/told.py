@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from django_async import current_job
+from django_async import current_job, schedule
+from django_async.api import schedule_many
 from django_async.current import CurrentJob
 from django_async.models import Job
 
@@ -77,3 +78,9 @@ def progress_of_kept() -> None:
 def read_title(_secret: str) -> str:
     """What this process is called while the job runs."""
     return Path("/proc/self/cmdline").read_text().rstrip("\0")
+
+
+def schedule_in_all_ways() -> list[int]:
+    """Schedule one job, and two at once; their ids."""
+    many = schedule_many([{"function": me}, {"function": progress, "args": [1]}])
+    return [job.pk for job in (schedule(me), *many)]
