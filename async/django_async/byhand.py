@@ -11,12 +11,19 @@ from typing import Any
 
 from django_async import conf
 from django_async.api import schedule
-from django_async.errors import FunctionNotAllowed
-from django_async.models import Job
+from django_async.errors import FunctionNotAllowed, UnknownFunction
+from django_async.models import Job, Statistic
+from django_async.slots import FUNCTION
 from django_async.utils import canonical, check_path, has_prefix, object_at_end_of_path, own_name
 
 META = ("atomic", "backoff", "max_attempts", "timeout")
 """What people may say about attempts. Other keys are between an application and its jobs."""
+
+OFFERED = 200
+"""Functions that a person is offered."""
+
+REFUSED = (FunctionNotAllowed, UnknownFunction)
+"""What is raised for a path."""
 
 
 def schedule_by_hand(function: str, meta: Mapping[str, Any] | None = None, **others: Any) -> Job:
@@ -48,6 +55,14 @@ def may_be_scheduled(path: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def offers() -> list[str]:
+    """Functions that people may schedule: those that the settings name themselves, and those below
+    a prefix of theirs that were attempted in the last days."""
+    attempted = Statistic.objects.filter(scope=FUNCTION).values_list("label", flat=True)
+    paths = {*conf.current().schedulable, *attempted.distinct()}
+    return sorted(path for path in paths if may_be_scheduled(path))[:OFFERED]
 
 
 def _check_named(name: str, path: str) -> None:

@@ -19,7 +19,7 @@ DEADLINE = 30.0
 """Seconds that a test waits for an event before it gives the event up for lost."""
 
 
-BROWSED = {"ALLOWED_FUNCTIONS": ["suite."]}
+BROWSED = {"ALLOWED_FUNCTIONS": ["suite."], "SCHEDULABLE": ["suite.jobs."]}
 """The queue's settings in the server that the browser looks at."""
 
 

@@ -78,8 +78,9 @@ def test_a_group_is_shown_with_its_numbers(admin_client: Client, rows: Any) -> N
 @pytest.mark.parametrize("model", MODELS)
 def test_nothing_can_be_added_or_changed(admin_client: Client, rows: Any, model: str) -> None:
     before = list(type(rows[model]).objects.order_by("pk").values())
-    assert admin_client.get(page(model, "add")).status_code == 403
-    assert admin_client.post(page(model, "add"), {}).status_code == 403
+    may_add = model == "job"  # by hand, see test_admin_adding.py
+    assert admin_client.get(page(model, "add")).status_code == (200 if may_add else 403)
+    assert admin_client.post(page(model, "add"), {}).status_code == (200 if may_add else 403)
     change = page(model, "change", rows[model].pk)
     assert admin_client.post(change, {"name": "os.abort", "_save": "1"}).status_code == 403
     assert list(type(rows[model]).objects.order_by("pk").values()) == before

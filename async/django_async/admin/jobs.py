@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
+from django_async.admin.adding import Adding
 from django_async.admin.dashboard import Dashboard
 from django_async.admin.readonly import ReadOnly
 from django_async.admin.verbs import Verbs
@@ -31,7 +32,7 @@ class ErrorInline(ReadOnly, InlineBase):
 
 
 @admin.register(Job)
-class JobAdmin(Dashboard, Verbs, ReadOnly, JobBase):
+class JobAdmin(Dashboard, Adding, Verbs, ReadOnly, JobBase):
     list_display = ("id", "call", "state", "priority", "queue", "scheduled", "executed", "group")
     list_display_links = ("id", "call")
     list_filter = ("queue", "priority")

@@ -47,6 +47,9 @@ class Sure(forms.Form):
 class When(Sure):
     """A moment, or so long from now."""
 
+    moments: tuple[int, ...] = (1,)
+    """How many of the two there may be."""
+
     at = forms.DateTimeField(
         label=gettext_lazy("At"),
         required=False,
@@ -58,7 +61,8 @@ class When(Sure):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        if not self.errors and (cleaned["at"] is None) is (cleaned["minutes"] is None):
+        given = [cleaned.get(name) for name in ("at", "minutes")]
+        if not self.errors and 2 - given.count(None) not in self.moments:
             raise ValidationError(gettext("Give a moment or a number of minutes: one of the two."))
         return cleaned
 
