@@ -65,6 +65,9 @@ logger = logging.getLogger(__name__)
 RETRIES = 3
 """How often a job is run again at once after a deadlock or a serialisation failure."""
 
+SETTLE_PATIENCE = 2.0
+"""Seconds that execute() waits for the end of its own lost session, which holds the job's row."""
+
 UNSTAMP_PATIENCE = 2.0
 """Seconds. Whoever looks at another's stamp holds the row's lock for a moment."""
 
@@ -262,6 +265,16 @@ class AtomicAttempt(Attempt):
     def _record_here(self, claimed: Claimed, failure: Failure) -> Outcome:
         return self.ended(failure, store.record(claimed, failure, self.using))
 
+    def _settle(self, failure: Failure) -> Settlement:
+        """Record the failure once the session that was lost has let go of the row. A parent looks
+        again later; where there is none, in execute(), that is waited for."""
+        deadline = time.monotonic() + (0.0 if self.token else SETTLE_PATIENCE)
+        while True:
+            settlement = store.settle(self.hint, failure, self.using)
+            if settlement is not Settlement.UNDECIDED or time.monotonic() >= deadline:
+                return settlement
+            time.sleep(0.01)
+
     def _after_lost_transaction(self, error: BaseException) -> Outcome:
         """All was rolled back, or so it seems: record it under the row's lock, taken anew."""
         if self.claimed is None:
@@ -270,7 +283,7 @@ class AtomicAttempt(Attempt):
         failure = self.failure(error)
         self.drop_dead_connection()
         try:
-            settlement = store.settle(self.hint, failure, self.using)
+            settlement = self._settle(failure)
         except DriverError:
             logger.warning(
                 "The failure of job %s is still to be recorded.",
