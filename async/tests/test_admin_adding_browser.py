@@ -12,7 +12,6 @@ from django_async import schedule
 from django_async.models import Job
 from suite.browsing import PHONE, Browser, superuser, viewer
 from suite.jobs import note
-from suite.together import wait_until
 
 ADD, LIST = "/admin/async/job/add/", "/admin/async/job/"
 HOUR = timedelta(hours=1)
@@ -40,10 +39,7 @@ def fill(browser: Browser, **values: str) -> None:
 
 
 def submit(browser: Browser) -> None:
-    """Press the button, and wait for the page that comes of it."""
-    before = browser.find("html")
-    browser.find("#content .submit-row input[type=submit]").click()
-    wait_until(lambda: browser.find("html") != before, "another page")
+    browser.follow(browser.find("#content .submit-row input[type=submit]"))
 
 
 def test_a_job_is_scheduled_by_hand(browser: Browser) -> None:
@@ -104,9 +100,7 @@ def choose(browser: Browser, action: str) -> None:
     """Choose all jobs of the page, and an action for them."""
     browser.find("#action-toggle").click()
     Select(browser.find("select[name=action]")).select_by_value(action)
-    before = browser.find("html")
-    browser.find("button[name=index]").click()
-    wait_until(lambda: browser.find("html") != before, "another page")
+    browser.follow(browser.find("button[name=index]"))
 
 
 @pytest.mark.parametrize("action", ["cancel", "discard"])

@@ -91,8 +91,8 @@ def refreshed(browser: Browser, times: int = 1) -> None:
 def test_the_index_leads_there(browser: Browser) -> None:
     browser.log_in(viewer())
     browser.open("/admin/")
-    browser.find(".app-async a.section").click()
-    browser.find(".async-dashboard-link a").click()
+    browser.follow(browser.find(".app-async a.section"))
+    browser.follow(browser.find(".async-dashboard-link a"))
     assert browser.find("#content h1").text == "Dashboard"
 
 

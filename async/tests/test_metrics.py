@@ -255,6 +255,7 @@ def test_the_exporter_that_dies_is_replaced_and_the_counts_survive(
         return shown.pids not in ([pid], []) and pool.busy == 1
 
     shown.ended(executed())
+    scrape(shown.address)  # it serves: one that has not begun to would be replaced without a word
     [pid] = shown.pids
     os.kill(pid, signal.SIGKILL)
     wait_until(is_replaced, "the exporter's replacement")

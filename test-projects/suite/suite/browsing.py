@@ -15,6 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from suite.processes import MANAGE, manage
+from suite.together import wait_until
 
 CHROMIUM, DRIVER = "chromium", "chromedriver"
 SERVER = MANAGE.with_name("serve.py")
@@ -77,6 +78,17 @@ class Browser:
     def find_all(self, selector: str) -> list[WebElement]:
         """All elements that the CSS selector means."""
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def follow(self, element: WebElement) -> None:
+        """Press a button or a link, and wait until the page that comes of it is whole."""
+        before = self.find("html")
+        element.click()
+        wait_until(lambda: self._is_whole(before), "another page")
+
+    def _is_whole(self, before: WebElement) -> bool:
+        script = "return [document.documentElement, document.readyState]"
+        page, state = self.run(script)
+        return page != before and state == "complete"
 
     def run(self, script: str, *args: Any) -> Any:
         """Run a function's body in the page, past its policy, and return what that returns."""
