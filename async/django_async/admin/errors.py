@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.contrib import admin
 
 from django_async.admin.kinds import Kinds
+from django_async.admin.pages import BoundedPaginator
 from django_async.admin.readonly import ReadOnly
 from django_async.models import Error
 
@@ -20,3 +21,4 @@ else:
 class ErrorAdmin(Kinds, ReadOnly, ErrorBase):
     list_display = ("id", "executed", "exception", "job_id")
     show_full_result_count = False
+    paginator = BoundedPaginator

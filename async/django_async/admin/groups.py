@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_async import progress
 from django_async.admin import wording
+from django_async.admin.pages import BoundedPaginator
 from django_async.admin.readonly import ReadOnly
 from django_async.models import Group
 from django_async.payload import label
@@ -41,6 +42,7 @@ class GroupAdmin(ReadOnly, GroupBase):
     ordering = ("-id",)
     search_fields = ("reference",)
     show_full_result_count = False
+    paginator = BoundedPaginator
     fields = (
         *("name", "about", "created", "progress_bar", "executed_jobs", "unexecuted_jobs"),
         *("errors", "remaining", "final_job", "jobs"),
