@@ -89,21 +89,30 @@ def oldest(using: str | None = None) -> tuple[Job, datetime] | None:
 
 def count_waiting(at_most: int, using: str | None = None) -> int:
     """How many jobs have their time to come, up to so many, counted where they are."""
-    number, jobs = 0, census.pending_jobs(using)
-    priority = _highest(jobs)
-    for _ in range(MOST_PRIORITIES):
-        if priority is None or number >= at_most:
+    number = 0
+    for future in later(using):
+        number += future.values("scheduled")[: at_most - number].count()
+        if number >= at_most:
             break
-        future = jobs.filter(priority=priority, scheduled__gt=DatabaseNow())
-        number += future.order_by("scheduled", "id").values("scheduled")[: at_most - number].count()
-        priority = _highest(jobs.filter(priority__lt=priority))
     return number
+
+
+def due(using: str | None = None) -> Iterator[QuerySet[Job]]:
+    """The jobs whose time has come, in order, as parts that are each read along the index; those
+    that run without a transaction are among them."""
+    return (jobs for jobs, _ in islice(_ranges(census.pending_jobs(using)), 2 * MOST_PRIORITIES))
+
+
+def later(using: str | None = None) -> Iterator[QuerySet[Job]]:
+    """The jobs whose time is to come, likewise."""
+    for here in islice(_priorities(census.pending_jobs(using)), MOST_PRIORITIES):
+        yield here.filter(scheduled__gt=DatabaseNow()).order_by("scheduled", "id")
 
 
 def sample(number: int, using: str | None = None) -> Iterator[str]:
     """The names of the first so many jobs that are due, about in their order."""
-    for due, _ in islice(_ranges(census.pending_jobs(using)), 2 * MOST_PRIORITIES):
-        names = list(due.values_list("name", flat=True)[:number])
+    for jobs in due(using):
+        names = list(jobs.values_list("name", flat=True)[:number])
         yield from names
         number -= len(names)
         if not number:
@@ -125,11 +134,16 @@ def _ranges(jobs: QuerySet[Job]) -> Iterator[Range]:
     """Two for each priority, from the highest, each asked for when its turn comes."""
     by_time = ("scheduled", "id")
     unscheduled = ("id",) if connections[jobs.db].vendor == "mysql" else by_time  # see fetch.py
-    priority = _highest(jobs)
-    while priority is not None:
-        here = jobs.filter(priority=priority)
+    for here in _priorities(jobs):
         yield here.filter(scheduled__lte=DatabaseNow()).order_by(*by_time), "scheduled"
         yield here.filter(scheduled=None).order_by(*unscheduled), "added"
+
+
+def _priorities(jobs: QuerySet[Job]) -> Iterator[QuerySet[Job]]:
+    """The jobs of each priority, from the highest, each looked for when its turn comes."""
+    priority = _highest(jobs)
+    while priority is not None:
+        yield jobs.filter(priority=priority)
         priority = _highest(jobs.filter(priority__lt=priority))
 
 

@@ -174,6 +174,8 @@ class Job(models.Model):
         ]
 
     def __str__(self) -> str:
+        if self.get_deferred_fields() & {"args", "kwargs"}:  # a list does not ask again for each
+            return self.name
         try:
             return payload.signature(self.name, self.args, self.kwargs)
         except payload.UNREADABLE:

@@ -72,7 +72,12 @@ def signature(name: str, args: str, kwargs: str) -> str:
 
 def identity(name: str, args: str, kwargs: str) -> str:
     """The SHA-1 of the signature in hex, as 0.7.3 stored it: equal calls have equal identities."""
-    text = signature(name, args, kwargs).encode("utf-8", "surrogatepass")
+    return identity_of(signature(name, args, kwargs))
+
+
+def identity_of(signature: str) -> str:
+    """The same, of a signature."""
+    text = signature.encode("utf-8", "surrogatepass")
     return sha1(text, usedforsecurity=False).hexdigest()
 
 
@@ -83,6 +88,12 @@ def label(name: str, args: str, kwargs: str) -> str:
     except UNREADABLE:  # a broken row is shown too: that is why it failed
         text = name
     return printable(text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…")
+
+
+def label_of_beginning(name: str, args: str, kwargs: str) -> str:
+    """The same, from the beginnings of its stored JSON, which may be cut anywhere."""
+    given = [text[1:] for text in (args, kwargs) if text not in ("[]", "{}")]
+    return printable(f"{name}({', '.join(given)}"[: LONGEST_LABEL - 1] + "…")
 
 
 def about(job_id: int | None, name: str | None) -> dict[str, object]:

@@ -51,7 +51,7 @@ def test_a_job_is_shown_with_its_call_its_state_and_its_errors(
 ) -> None:
     listed = admin_client.get(page("job", "changelist")).content.decode()
     assert "suite.jobs.fail(&#x27;&lt;script&gt;&#x27;)" in listed
-    for word in ("failed", "due", "cancelled"):
+    for word in ("failing", "due", "cancelled"):
         assert word in listed
     detail = admin_client.get(page("job", "change", rows["job"].pk)).content.decode()
     assert "ValueError(&#x27;&lt;script&gt;&#x27;)" in detail

@@ -6,10 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
@@ -22,6 +19,7 @@ from django_async.control import Run
 from django_async.models import Job
 from django_async.slots import FUNCTION, QUEUE
 from suite import figures, shown
+from suite.axe import amiss, needs_axe
 from suite.browsing import PHONE, WIDE, Browser, viewer
 from suite.jobs import note
 from suite.together import wait_until
@@ -311,9 +309,7 @@ def test_it_is_one_of_landmarks_headings_and_tables_with_heads(browser: Browser)
     ]
 
 
-@pytest.mark.skipif(
-    find_spec("axe_selenium_python") is None, reason="axe-selenium-python wants Python 3.12"
-)
+@needs_axe
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing_amiss(browser: Browser, dark: bool) -> None:
     browser.set_dark(dark=dark)
@@ -321,19 +317,4 @@ def test_axe_finds_nothing_amiss(browser: Browser, dark: bool) -> None:
         open_dashboard(browser, every=60)
         for size in (PHONE, WIDE):
             browser.resize(*size)
-            assert axe(browser) == {}
-
-
-def axe(browser: Browser) -> dict[str, Any]:
-    """What axe-core has to say of our part of the page, by its rules' names."""
-    import axe_selenium_python
-
-    source = Path(axe_selenium_python.__file__).parent / "node_modules/axe-core/axe.min.js"
-    browser.run(source.read_text(encoding="utf-8"))
-    browser.driver.set_script_timeout(30)
-    result = browser.driver.execute_async_script(
-        "axe.run('#async-dashboard').then(arguments[arguments.length - 1])"
-    )
-    return {
-        one["id"]: [node["html"][:200] for node in one["nodes"]] for one in result["violations"]
-    }
+            assert amiss(browser, "#async-dashboard") == {}

@@ -55,7 +55,7 @@ def _now(now: datetime, using: str, times: overview.Times) -> dict[str, Any]:
         "oldest": _oldest(using, now),
         "estimate": _estimate(using, standing.due, workers, times),
         "pauses": [(wording.short(one.queue), one.since) for one in overview.pauses(using)],
-        "runs": None if running is None else [_run(run) for run in running],
+        "runs": None if running is None else [shown_run(run) for run in running],
         "hosts": [_host(host, now) for host in hosts],
         "workers": workers,
     }
@@ -132,7 +132,8 @@ def _estimate(
     }
 
 
-def _run(run: Run) -> dict[str, Any]:
+def shown_run(run: Run) -> dict[str, Any]:
+    """A job that runs, with its progress."""
     shown = run.entry.run
     total = shown.total if shown.total and shown.total > 0 else None
     done = min(max(shown.done or 0.0, 0.0), total) if total else None

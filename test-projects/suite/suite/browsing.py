@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,14 +81,21 @@ class Browser:
 
     def follow(self, element: WebElement) -> None:
         """Press a button or a link, and wait until the page that comes of it is whole."""
+        self._arrive(element.click)
+
+    def press(self, element: WebElement, key: str) -> None:
+        """Likewise by a key."""
+        self._arrive(lambda: element.send_keys(key))
+
+    def _arrive(self, leave: Callable[[], None]) -> None:
         before = self.find("html")
-        element.click()
+        leave()
         wait_until(lambda: self._is_whole(before), "another page")
 
     def _is_whole(self, before: WebElement) -> bool:
         script = "return [document.documentElement, document.readyState]"
         page, state = self.run(script)
-        return page != before and state == "complete"
+        return bool(page != before and state == "complete")
 
     def run(self, script: str, *args: Any) -> Any:
         """Run a function's body in the page, past its policy, and return what that returns."""

@@ -1,0 +1,170 @@
+"""Finding jobs among millions without reading them all.
+
+An index on the table of jobs costs every job a write or three, so there is none by queue, by
+function or by words. What has one is told at once: the latest jobs, those of a group, what has
+ended and when, a job by its id. What has none is looked for among the first LOOKED_AT jobs of the
+parts that are in question, read along the index of each, and whoever asks is told where that ended.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from django.db.models import Case, Q, QuerySet, Value, When
+from django.db.models.functions import Left
+
+from django_async import backlog, census, roster
+from django_async.clock import DatabaseNow
+from django_async.errors import NoticesUnavailable
+from django_async.models import Job
+from django_async.payload import identity_of
+from django_async.pending import BY_CALL, BY_KEY, IN_ORDER
+
+LOOKED_AT = 50_000
+"""Jobs of each part that are looked at."""
+
+FOUND = 900
+"""Jobs that are told of what was found so. See locks.CHUNK for what MariaDB makes of longer
+lists."""
+
+LONGEST_ARGUMENTS = 2_000
+"""Characters of the arguments in which words are looked for."""
+
+ENDED = ("executed", "cancelled", "discarded")
+
+STATES = ("due", "running", "scheduled", "failing", "discarded", "executed", "cancelled")
+
+LARGEST_ID = (1 << 63) - 1
+
+STEPS = ((0, 1_000), (1_000, LOOKED_AT + 1))
+"""Most often there is enough among the first ones."""
+
+ALWAYS = Value(True)
+
+Part = QuerySet[Job]
+"""Jobs in the order of an index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found."""
+
+    ids: list[int]
+    are_more: bool
+    """Whether more than these were found."""
+    is_all: bool
+    """Whether all jobs in question were looked at."""
+
+
+def find(parts: Iterable[Part], condition: Q) -> Found:
+    """The jobs of the parts that meet the condition, up to FOUND."""
+    ids: dict[int, None] = {}
+    is_all = True
+    for part in parts:
+        for number, (job_id, is_hit) in enumerate(_look(part, condition)):
+            if is_hit:
+                ids[job_id] = None
+            if number == LOOKED_AT or len(ids) > FOUND:
+                is_all = False
+                break
+        if len(ids) > FOUND:
+            break
+    return Found(list(ids)[:FOUND], are_more=len(ids) > FOUND, is_all=is_all)
+
+
+def parts(state: str, using: str) -> Iterator[Part]:
+    """Where the jobs of a state are, the first ones first; of no state, all jobs."""
+    jobs = Job.objects.using(using)
+    if state == "due":
+        yield from backlog.due(using)
+    elif state == "scheduled":
+        yield from backlog.later(using)
+    elif state == "failing":
+        yield _lowest(using)
+    elif state == "running":
+        yield jobs.filter(is_in(state, using)).order_by("-pk")
+    elif state in ENDED:
+        yield ended(state, using)
+    else:
+        yield from (jobs.order_by("-pk"), _lowest(using))
+
+
+def ended(state: str, using: str) -> Part:
+    """What has ended so, the latest first."""
+    return Job.objects.using(using).filter(is_in(state, using)).order_by(f"-{state}", "-pk")
+
+
+def is_in(state: str, using: str) -> Q:
+    """That a job is in the state; what runs in a transaction seems to be due as well."""
+    waits = Q(IN_ORDER, started=None)
+    if state == "due":
+        return waits & (Q(scheduled=None) | Q(scheduled__lte=DatabaseNow()))
+    if state == "scheduled":
+        return waits & Q(scheduled__gt=DatabaseNow())
+    if state == "failing":
+        return waits & Q(attempts__gt=0)
+    if state == "running":
+        return Q(BY_KEY, pk__in=running(using) or ())
+    return Q(**{f"{state}__isnull": False})
+
+
+def running(using: str) -> set[int] | None:
+    """The ids of the jobs that run; None if the file beside an SQLite database is unreadable."""
+    try:
+        entries = roster.entries(using)
+    except NoticesUnavailable:
+        return None
+    return {entry.run.job_id for entry in entries if entry.is_alive}
+
+
+def calls(path: str) -> Q:
+    """That a job calls this function; with a point at its end, one below this path."""
+    return Q(name__startswith=path) if path.endswith(".") else Q(name=path)
+
+
+def named(text: str) -> Q | None:
+    """The jobs that the text names: by the id, by that of Django's task framework, or, of pending
+    ones, by the whole call as the lists show it. None if it cannot be a name."""
+    if text.isascii() and text.isdecimal():
+        return Q(pk=int(text)) if len(text) < 20 and int(text) <= LARGEST_ID else None
+    if re.fullmatch("[0-9a-f]{32}", text):
+        return Q(task_id=text)
+    if re.fullmatch(r"[\w.:]+\(.*\)", text, re.DOTALL):
+        return Q(BY_CALL, identity=identity_of(text))
+    return None
+
+
+def mentions(text: str) -> Q:
+    """That a job has the text in its function's path, or near the beginning of its arguments; of
+    jobs that are ``with_arguments()``."""
+    stored = json.dumps(text)[1:-1]
+    in_arguments = Q(start_of_args__icontains=stored) | Q(start_of_kwargs__icontains=stored)
+    return Q(name__icontains=text) | in_arguments
+
+
+def with_arguments(jobs: QuerySet[Job]) -> QuerySet[Job]:
+    """With what ``mentions()`` looks at."""
+    return jobs.annotate(
+        start_of_args=Left("args", LONGEST_ARGUMENTS),
+        start_of_kwargs=Left("kwargs", LONGEST_ARGUMENTS),
+    )
+
+
+def _look(part: Part, condition: Q) -> Iterator[tuple[int, bool]]:
+    """The ids of the first jobs of a part, and whether each meets the condition: in SQL as long as
+    it says something."""
+    is_hit = Case(When(condition, then=Value(True)), default=Value(False)) if condition else ALWAYS
+    rows = with_arguments(part).annotate(is_hit=is_hit).values_list("pk", "is_hit")
+    for begin, end in STEPS:
+        read = list(rows[begin:end])
+        yield from read
+        if len(read) < end - begin:
+            break
+
+
+def _lowest(using: str) -> Part:
+    """The pending jobs, those of the lowest priority first: each failure lowers it."""
+    return census.pending_jobs(using).order_by("priority", "scheduled", "id")
