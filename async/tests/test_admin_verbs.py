@@ -160,3 +160,11 @@ def test_a_moment_is_one_of_the_current_time_zone(settings: Any) -> None:
     job.refresh_from_db()
     assert job.scheduled is not None
     assert job.scheduled.year == 2099
+
+
+def test_more_jobs_than_sqlite_takes_values_can_be_chosen_at_once() -> None:
+    schedule_many({"function": nothing, "run_after": HOUR} for _ in range(33_000))
+    client, number = staff("prioritise_job"), Job.objects.count()
+    send(client, "prioritise", Job.objects.latest("pk"), select_across=1, **sure("prioritise"))
+    assert LogEntry.objects.get().object_repr == f"{number} jobs"
+    assert Job.objects.filter(priority=-3).count() == number

@@ -19,6 +19,7 @@ from django_async.models import Job
 from django_async.noticeboard import noticeboard
 from suite.jobs import note, nothing
 from suite.models import Note
+from suite.spying import each_statement
 from suite.together import locked
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -140,6 +141,23 @@ def test_each_of_very_many_is_met_once_in_portions(
     verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(many, "PORTION", 40)
+    monkeypatch.setattr(many, "READ", 60)
     schedule_many({"function": nothing, "run_after": 2 * HOUR} for _ in range(130))
     assert VERBS[verb](Job.objects.pending()).changed == 130
     assert VERBS[verb](Job.objects.none()).changed == 0
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_portion_costs_a_few_statements_and_what_chooses_the_jobs_is_asked_once(
+    verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For it may look at every row; and no statement has more values than SQLite takes."""
+    monkeypatch.setattr(many, "PORTION", 300)
+    schedule_many({"function": nothing, "queue": "wait"} for _ in range(1200))
+    schedule(nothing)
+    seen: list[Any] = []
+    with each_statement(lambda sql, params: seen.append(params or ())):
+        assert VERBS[verb](Job.objects.filter(queue="wait")).changed == 1200
+    assert sum("wait" in params for params in seen) == 1
+    assert len(seen) < 10 * 4
+    assert max(map(len, seen)) < 999
