@@ -24,6 +24,7 @@ from django_async.admin import wording
 from django_async.admin.state import state
 from django_async.api import deschedule, pause_queue, schedule_many
 from django_async.control import Run
+from django_async.ledger import OTHERS
 from django_async.models import Job, Statistic
 from django_async.overview import Number
 from django_async.slots import COARSE, FINE, FUNCTION, QUEUE
@@ -137,6 +138,26 @@ def test_it_counts_the_jobs_of_each_state(flush: Callable[..., Any]) -> None:
         "executed": "1",
         "cancelled": "1",
     }
+
+
+def test_each_number_leads_to_the_jobs_of_its_state(look: Callable[..., str]) -> None:
+    page, jobs_page = look(NOW), reverse("admin:async_job_changelist")
+    for found in tiles():
+        assert f'id="async-count-{found}" href="{jobs_page}?state={found}"' in page
+    assert list(tiles()) == [
+        *("due", "running", "scheduled", "failing", "discarded", "executed", "cancelled")
+    ]
+
+
+def test_queues_and_functions_lead_to_their_jobs(look: Callable[..., str]) -> None:
+    for label in ("a&b <c>", OTHERS):
+        figures.attempted(1, scope=FUNCTION, label=label)
+        figures.attempted(1, scope=QUEUE, label=label)
+    page, jobs_page = look(NOW), reverse("admin:async_job_changelist")
+    for scope in (QUEUE, FUNCTION):
+        assert f'href="{jobs_page}?{scope}=a%26b+%3Cc%3E"' in page
+        assert f"?{scope}=%28" not in page
+    assert OTHERS in page
 
 
 def test_what_runs_is_no_longer_due() -> None:

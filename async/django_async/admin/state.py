@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.utils.translation import gettext_lazy as _
 
 from django_async import backlog, clock, overview, performance
 from django_async.admin import wording
 from django_async.admin.charts import chart, failures
-from django_async.ledger import Sum
+from django_async.ledger import OTHERS, Sum
 from django_async.models import Job
 from django_async.overview import Host, Run
 from django_async.payload import printable
@@ -77,8 +78,8 @@ def _of_late(
         "since": clock.as_field_value(since),
         "tables": [
             ("all", _("All jobs"), _("Window"), _all_jobs(series), 0),
-            (QUEUE, _("By queue"), _("Queue"), *_table(queues)),
-            (FUNCTION, _("By function"), _("Function"), *_table(functions)),
+            (QUEUE, _("By queue"), _("Queue"), *_table(QUEUE, queues)),
+            (FUNCTION, _("By function"), _("Function"), *_table(FUNCTION, functions)),
         ],
     }
 
@@ -91,6 +92,7 @@ def _tiles(standing: overview.Standing, running: list[Run] | None) -> list[dict[
             *("running", _("Running")),
             wording.NOTHING if running is None else wording.count(len(alive)),
             _("cannot be read") if running is None else _("right now"),
+            leads=running is not None,
         ),
         _tile("scheduled", _("Scheduled"), wording.number(standing.scheduled), _("for later")),
         _tile("failing", _("Failing"), wording.number(standing.failing), _("will be tried again")),
@@ -100,8 +102,9 @@ def _tiles(standing: overview.Standing, running: list[Run] | None) -> list[dict[
     ]
 
 
-def _tile(state: str, title: Any, number: str, note: Any) -> dict[str, Any]:
-    return {"state": state, "title": title, "number": number, "note": note}
+def _tile(state: str, title: Any, number: str, note: Any, *, leads: bool = True) -> dict[str, Any]:
+    """A number; with ``leads``, the list of jobs has those of the state."""
+    return {"state": state, "title": title, "number": number, "note": note, "leads": leads}
 
 
 def _oldest(using: str, now: datetime) -> dict[str, Any] | None:
@@ -174,9 +177,13 @@ def _all_jobs(series: dict[str, Series]) -> list[dict[str, Any]]:
     return [{**_row("", one.total), "label": TITLES[name]} for name, one in series.items()]
 
 
-def _table(sums: dict[str, Sum]) -> tuple[list[dict[str, Any]], int]:
-    """The rows of those that were attempted most, and how many others there are."""
-    rows = [_row(label, found) for label, found in list(sums.items())[:SHOWN_LABELS]]
+def _table(scope: str, sums: dict[str, Sum]) -> tuple[list[dict[str, Any]], int]:
+    """The rows of those that were attempted most, each leading to its jobs, and how many others
+    there are."""
+    rows = [
+        {**_row(label, found), "query": "" if label == OTHERS else urlencode({scope: label})}
+        for label, found in list(sums.items())[:SHOWN_LABELS]
+    ]
     return rows, max(0, len(sums) - SHOWN_LABELS)
 
 
