@@ -276,7 +276,7 @@ class Error(models.Model):
         pass
 
     def __str__(self) -> str:
-        return f"{self.executed} : {self.exception}"
+        return f"{self.executed} : {payload.short(self.exception)}"
 
 
 class Parent(models.Model):

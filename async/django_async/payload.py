@@ -17,7 +17,7 @@ from django_async.utils import check_allowed, check_path
 logger = logging.getLogger(__name__)
 
 LONGEST_LABEL = 200
-"""Characters of a call that a line of a log shows."""
+"""Characters of a call, or of an exception, that a line shows."""
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -87,6 +87,11 @@ def label(name: str, args: str, kwargs: str) -> str:
         text = signature(name, args, kwargs)
     except UNREADABLE:  # a broken row is shown too: that is why it failed
         text = name
+    return short(text)
+
+
+def short(text: str) -> str:
+    """The text, or its beginning, on one line."""
     return printable(text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…")
 
 

@@ -59,6 +59,12 @@ def kinds() -> tuple[list[Kind], bool]:
     return [_kind(*which, same, texts) for which, same in shown], len(found) > KINDS
 
 
+def earliest() -> int:
+    """The id of the first one of the latest errors."""
+    keys = Error.objects.order_by("-pk").values_list("pk", flat=True)
+    return next(iter(keys[LATEST - 1 : LATEST]), 0)
+
+
 def jobs_of(name: str, kind: str | None) -> list[int]:
     """The jobs of the function with such an error among the latest, in ascending order."""
     ids = {job for _, job, found, _ in _latest() if found == kind}

@@ -20,7 +20,6 @@ from django.views.decorators.http import require_POST, require_safe
 from django_async import recurring
 from django_async.admin import wording
 from django_async.models import Error, Job
-from django_async.payload import printable
 from django_async.recurring import Kind
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class Kinds(Base):
             "name": name,
             "kind": kind or "",
             "shown_name": wording.short(name),
-            "shown_kind": _kind_text(kind),
+            "shown_kind": kind_text(kind),
             "number": number,
         }
         return self._page(request, "kinds_retry", _("Retry all of a kind"), context)
@@ -85,7 +84,7 @@ class Kinds(Base):
         LogEntry.objects.create(
             user_id=request.user.pk or 0,
             content_type=ContentType.objects.get_for_model(Job),
-            object_repr=f"{wording.short(name)}: {_kind_text(kind)}"[:200],
+            object_repr=f"{wording.short(name)}: {kind_text(kind)}"[:200],
             action_flag=CHANGE,
             change_message=text,
         )
@@ -104,17 +103,17 @@ class Kinds(Base):
         return TemplateResponse(request, f"admin/async/{template}.html", whole)
 
     def _row(self, kind: Kind) -> dict[str, Any]:
-        query = urlencode({"name": kind.name})
+        query = urlencode({"function": kind.name})
         return {
             "name": kind.name,
             "kind": kind.kind or "",
             "shown_name": wording.short(kind.name),
-            "shown_kind": _kind_text(kind.kind),
+            "shown_kind": kind_text(kind.kind),
             "count": wording.count(kind.count),
             "first": kind.first,
             "last": kind.last,
             "exception": wording.short(kind.exception),
-            "traceback": "\n".join(map(printable, kind.traceback.splitlines())),
+            "traceback": wording.lines(kind.traceback),
             "job": kind.job_id,
             "jobs": f"{self._address('async_job_changelist')}?{query}",
         }
@@ -128,5 +127,6 @@ def may_retry(request: HttpRequest) -> bool:
     return bool(request.user.has_perm("async.retry_job"))
 
 
-def _kind_text(kind: str | None) -> str:
+def kind_text(kind: str | None) -> str:
+    """For people, on one line."""
     return wording.short(kind) if kind else gettext("not recorded")

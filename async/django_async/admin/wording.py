@@ -60,6 +60,11 @@ def share(part: int, whole: int) -> str:
     return f"{decimal(percent, 1 if 0 < percent < 9.95 else 0)} %"
 
 
+def lines(text: str) -> str:
+    """On as many lines as it has, all of it; the same marks are shown as such."""
+    return "\n".join(map(printable, text.splitlines()))
+
+
 def short(name: str) -> str:
     """On one line, and not endless; marks of direction and control characters are shown as such."""
     text = printable(name[: LONGEST_NAME + 1])
