@@ -180,6 +180,9 @@ def test_what_can_be_done_to_a_job_depends_on_its_state_and_on_who_looks(
     assert offered(look(admin_client, waits.pk)) == everything
     assert offered(look(admin_client, gone.pk)) == ["retry", "reschedule"]
     assert offered(look(admin_client, done.pk)) == []
+    with shown.living(Run(waits.pk, 1, 4711, 30.0)):
+        assert offered(look(admin_client, waits.pk)) == ["cancel"]
+    shown.clear()
     user = User.objects.create_user("clerk", is_staff=True)
     codes = ["view_job", "cancel_job"]
     user.user_permissions.set(Permission.objects.filter(codename__in=codes))

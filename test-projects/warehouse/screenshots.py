@@ -30,14 +30,14 @@ PICTURES: dict[str, tuple[str, tuple[int, int], bool]] = {
     "dashboard-dark": (DASHBOARD, WIDE, True),
     "dashboard-phone": (DASHBOARD, PHONE, False),
     "jobs": ("/admin/async/job/", WIDE, False),
-    "jobs-phone": ("/admin/async/job/?state=failing", PHONE, False),
-    "job": ("/admin/async/job/{failing}/change/", WIDE, False),
-    "job-dark": ("/admin/async/job/{failing}/change/", WIDE, True),
+    "jobs-phone": ("/admin/async/job/?state=discarded", PHONE, False),
+    "job": ("/admin/async/job/{failed}/change/", WIDE, False),
+    "job-dark": ("/admin/async/job/{failed}/change/", WIDE, True),
     "groups": ("/admin/async/group/", WIDE, False),
     "errors": ("/admin/async/error/kinds/", WIDE, False),
 }
-"""For each file: the page, how large the window is, and whether it is dark. ``{failing}`` is the id of
-a job that has failed."""
+"""For each file: the page, how large the window is, and whether it is dark. ``{failed}`` is the id
+of a job that has failed."""
 
 sys.path[:0] = [str(HERE), str(HERE.parent / "suite")]
 
@@ -87,7 +87,7 @@ def take(address: str) -> None:
     from django_async.models import Job
     from suite.browsing import Browser, chromium
 
-    failing = Job.objects.failed().order_by("-attempts", "pk")[0].pk
+    failed = Job.objects.discarded().order_by("pk")[0].pk
     FOLDER.mkdir(exist_ok=True)
     user = User.objects.create_superuser("demo")
     with chromium() as driver:
@@ -98,7 +98,7 @@ def take(address: str) -> None:
             browser.resize(*size)
             browser.set_dark(dark=dark)
             browser.log_in(user)
-            browser.open(page.format(failing=failing))
+            browser.open(page.format(failed=failed))
             browser.screenshot(FOLDER / f"{name}.png")
             assert browser.complaints() == []
             print(f"{name}.png  {(FOLDER / f'{name}.png').stat().st_size // 1024} kB")

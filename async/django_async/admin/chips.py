@@ -9,13 +9,13 @@ from django.utils.translation import gettext_lazy as _
 from django_async.models import Job
 
 WORDS = {
-    "due": ("\N{HOURGLASS WITH FLOWING SAND}\N{VARIATION SELECTOR-15}", _("due")),
-    "scheduled": ("\N{ALARM CLOCK}\N{VARIATION SELECTOR-15}", _("scheduled")),
+    "due": ("\N{BLACK CIRCLE}", _("due")),
+    "scheduled": ("\N{WHITE CIRCLE}", _("scheduled")),
     "running": ("\N{BLACK RIGHT-POINTING TRIANGLE}\N{VARIATION SELECTOR-15}", _("running")),
     "failing": ("!", _("failing")),
-    "discarded": ("\N{MULTIPLICATION X}", _("discarded")),
+    "discarded": ("\N{MULTIPLICATION SIGN}", _("discarded")),
     "executed": ("\N{CHECK MARK}\N{VARIATION SELECTOR-15}", _("executed")),
-    "cancelled": ("\N{CIRCLED MINUS}", _("cancelled")),
+    "cancelled": ("\N{EN DASH}", _("cancelled")),
 }
 
 

@@ -71,11 +71,12 @@ class Detail(Base):
         if job is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[no-any-return, attr-defined]
         request.current_app = self.admin_site.name
+        shown = page(job)
         context = {
             **self.admin_site.each_context(request),
-            **page(job),
+            **shown,
             **(extra_context or {}),
-            "verbs": [verb for verb in _sensible(job) if verb.is_allowed(request)],
+            "verbs": [verb for verb in _sensible(shown["state"]) if verb.is_allowed(request)],
             "opts": self.opts,
         }
         return TemplateResponse(request, "admin/async/detail.html", context)
@@ -114,11 +115,11 @@ def _is_pending(job: Job) -> bool:
     return not (job.executed or job.cancelled or job.discarded)
 
 
-def _sensible(job: Job) -> list[Verb]:
-    """What can be done to a job of this state."""
-    if job.executed:
-        return []
-    return [verb for verb in VERBS if _is_pending(job) or verb.name in ("retry", "reschedule")]
+def _sensible(state: str) -> list[Verb]:
+    """What can be done to a job in this state."""
+    names = {"executed": (), "running": ("cancel",)}
+    names |= dict.fromkeys(("cancelled", "discarded"), ("retry", "reschedule"))
+    return [verb for verb in VERBS if verb.name in names.get(state, (verb.name,))]
 
 
 def _run(job: Job) -> dict[str, Any] | None:
@@ -154,7 +155,7 @@ def _event(event: Event) -> dict[str, Any]:
         "by": printable(event.by or ""),
         "took": None if event.seconds is None else wording.duration(event.seconds),
         "exception": wording.short(event.exception),
-        "traceback": "\n".join(map(printable, event.traceback.splitlines())),
+        "traceback": wording.lines(event.traceback),
     }
 
 
@@ -173,11 +174,10 @@ def _texts(job: Job) -> list[dict[str, Any]]:
 
 def _text(name: str, text: str, length: int) -> dict[str, Any]:
     is_whole = length <= LONGEST
-    lines = (_indented(text) if is_whole else text).splitlines()
     return {
         "name": name,
         "title": TITLES[name],
-        "text": "\n".join(map(printable, lines)),
+        "text": wording.lines(_indented(text) if is_whole else text),
         "length": None if is_whole else wording.count(length),
         "shown": wording.count(LONGEST),
     }

@@ -170,6 +170,8 @@ class TypedFilter(JobFilter):
     template = "admin/async/filter_typed.html"
     kind = "text"
     """The type of the input."""
+    hint: Any = ""
+    """An example, where it is not plain what can be typed."""
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         """What the template needs, once."""
@@ -178,6 +180,7 @@ class TypedFilter(JobFilter):
             "name": self.parameter_name,
             "value": self.chosen,
             "kind": self.kind,
+            "hint": self.hint,
             "others": parse_qsl(without.removeprefix("?")),
             "without": without,
             "suggestions": self.suggestions(),
@@ -204,7 +207,8 @@ class QueueFilter(TypedFilter):
 class FunctionFilter(TypedFilter):
     """The path of the function."""
 
-    title, parameter_name = _("function, or what is below “path.”"), "function"
+    title, parameter_name = _("function"), "function"
+    hint = _("shop.jobs.send, or shop.jobs.")
 
     def condition(self) -> Q:
         return lookup.calls(self.chosen)

@@ -33,17 +33,14 @@ else:
     JobBase = admin.ModelAdmin
 
 
+NO_FACETS: Any = getattr(getattr(admin, "ShowFacets", None), "NEVER", None)
+"""Each of Django's counts beside a filter would look at all jobs. (Django 4.2 has none.)"""
+
+
 @admin.register(Job)
 class JobAdmin(Dashboard, Adding, Verbs, Detail, ReadOnly, JobBase):
     list_display = (
-        "id",
-        "call",
-        "state_chip",
-        "priority",
-        "queue_name",
-        "when",
-        "tries",
-        "of_group",
+        *("id", "state_chip", "call", "priority", "queue_name", "when", "tries", "of_group"),
     )
     list_display_links = ("id", "call")
     list_filter = FILTERS
@@ -52,6 +49,7 @@ class JobAdmin(Dashboard, Adding, Verbs, Detail, ReadOnly, JobBase):
     search_help_text = _(
         "An id, the id of a task, a whole call, or a word of the function or its arguments"
     )
+    show_facets = NO_FACETS
     show_full_result_count = False
     sortable_by = ()
     paginator = BoundedPaginator
@@ -92,10 +90,10 @@ class JobAdmin(Dashboard, Adding, Verbs, Detail, ReadOnly, JobBase):
         return format_html("<bdi>{}</bdi>", wording.short(job.queue))
 
     @admin.display(description=_("Since, or from when"))
-    def when(self, job: Job) -> Any:
+    def when(self, job: Job) -> SafeString:
         """When it ended, began, or is to run."""
         ended = job.executed or job.cancelled or job.discarded
-        return ended or job.started or job.scheduled or job.added
+        return wording.moment(ended or job.started or job.scheduled or job.added)
 
     @admin.display(description=_("Attempts"))
     def tries(self, job: Job) -> int:

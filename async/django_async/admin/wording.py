@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from django.utils.formats import number_format
+from datetime import datetime
+
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from django_async.overview import Number
@@ -58,6 +63,14 @@ def share(part: int, whole: int) -> str:
         return NOTHING
     percent = 100 * part / whole
     return f"{decimal(percent, 1 if 0 < percent < 9.95 else 0)} %"
+
+
+def moment(at: datetime) -> SafeString:
+    """To the second, and without a year that is this one."""
+    here = timezone.localtime(at) if timezone.is_aware(at) else at
+    is_now = here.year == timezone.localtime().year
+    form = "j M, H:i:s" if is_now else "j M Y, H:i:s"
+    return format_html('<time datetime="{}">{}</time>', here.isoformat(), date_format(here, form))
 
 
 def lines(text: str) -> str:
