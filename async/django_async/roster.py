@@ -45,10 +45,14 @@ def entries(using: str) -> list[Entry]:
     ]
 
 
+def alive(using: str) -> dict[int, Entry]:
+    """What runs now, by the job's id. Raises NoticesUnavailable."""
+    return {entry.run.job_id: entry for entry in entries(using) if entry.is_alive}
+
+
 def running(jobs: JobQuerySet) -> JobQuerySet:
     """Those of the jobs that run now."""
-    ids = {entry.run.job_id for entry in entries(jobs.db) if entry.is_alive}
-    return jobs.filter(BY_KEY, pk__in=ids)
+    return jobs.filter(BY_KEY, pk__in=alive(jobs.db))
 
 
 def _pending(ids: Iterable[int], using: str) -> set[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import sqlite3
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -192,6 +194,21 @@ def test_where_it_cannot_be_used_cancel_says_so_and_names_it(unusable: Path) -> 
     with pytest.raises(NoticesUnavailable, match=str(unusable)):
         Job.objects.running()
     assert health()["queue"]["running"] is None
+
+
+def test_where_it_cannot_be_used_the_commands_do_without_it_or_say_so(
+    unusable: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = running_job()
+    call_command("jobs", "--json")
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["id"] == job.pk
+    assert str(unusable) in shown.err
+    for arguments in (["jobs", "--state", "running"], ["cancel", str(job.pk)]):
+        with pytest.raises(CommandError, match=str(unusable)) as refused:
+            call_command(*arguments)
+        assert refused.value.returncode == 1
+    assert capsys.readouterr() == ("", "")
 
 
 def test_where_it_cannot_be_used_a_parent_says_so_once_and_goes_on(

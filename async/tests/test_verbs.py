@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from django_async import clock, schedule
+from django_async.api import schedule_many
+from django_async.control import Run
 from django_async.groups import Group
-from django_async.models import Job
+from django_async.management import latest
+from django_async.models import Job, Parent
+from suite import costs
 from suite.jobs import fail, note, nothing
+from suite.shown import living
+from suite.spying import each_statement
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,7 +51,9 @@ def test_jobs_are_listed_the_latest_first_in_columns(capsys: Output) -> None:
     second = schedule(fail, run_after=HOUR, queue="slow")
     call_command("jobs")
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["id", "state", "priority", "queue", "attempts", "scheduled", "call"]
+    assert head.split() == [
+        *("id", "state", "priority", "queue", "attempts", "scheduled", "process", "call")
+    ]
     assert [row.split()[:4] for row in rows] == [
         [str(second.pk), "scheduled", "5", "slow"],
         [str(first.pk), "due", "7", "default"],
@@ -74,6 +85,122 @@ def test_jobs_are_chosen_by_what_they_have_in_common(capsys: Output) -> None:
     assert listed(capsys, "--name", "suite.jobs.note", "--state", "cancelled") == [cancelled.pk]
     assert listed(capsys, member.pk, slow.pk) == [slow.pk, member.pk]
     assert listed(capsys, "--state", "running") == []
+
+
+@pytest.mark.parametrize("is_atomic", [True, False])
+def test_what_runs_is_said_to_run_and_where_however_it_runs(
+    is_atomic: bool, capsys: Output
+) -> None:
+    job, other = schedule(note), schedule(nothing)
+    if not is_atomic:
+        Job.objects.filter(pk=job.pk).update(started=clock.now("default"))
+    with living(Run(job.pk, 1, 4711, 30.0)):
+        host = Parent.objects.get().host
+        assert listed(capsys, "--state", "running") == [job.pk]
+        call_command("jobs", "--json")
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        call_command("jobs", "--state", "running")
+        [_, line] = capsys.readouterr().out.splitlines()
+    assert [(row["id"], row["state"], row["host"], row["pid"]) for row in rows] == [
+        (other.pk, "due", None, None),
+        (job.pk, "running", host, 4711),
+    ]
+    assert line.split()[:2] == [str(job.pk), "running"]
+    assert line.endswith(f"{host} 4711  suite.jobs.note()")
+
+
+def test_a_job_that_has_ended_since_it_was_looked_up_is_not_said_to_run(capsys: Output) -> None:
+    job, now = schedule(note), clock.now("default")
+
+    def end(sql: str, _: Any) -> None:
+        if "async_job" in sql and "attempts" in sql:
+            Job.objects.filter(pk=job.pk).update(started=now, executed=now)
+
+    with living(Run(job.pk, 1, 4711, 30.0)), each_statement(end):
+        call_command("jobs", "--json")
+    assert json.loads(capsys.readouterr().out)["state"] == "executed"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("--state", "running")])
+def test_what_runs_is_looked_up_once(arguments: tuple[str, ...], capsys: Output) -> None:
+    jobs = [schedule(nothing) for _ in range(5)]
+    with (
+        living(*(Run(job.pk, 1, 4711, 30.0) for job in jobs)),
+        CaptureQueriesContext(connection) as seen,
+    ):
+        call_command("jobs", *arguments)
+    assert capsys.readouterr().out.count("running") == 5
+    assert sum("async_parent" in query["sql"] for query in seen) == 1
+    assert len(seen) < 10
+
+
+def test_of_arguments_the_beginning_is_read_for_people_and_all_for_machines(
+    capsys: Output,
+) -> None:
+    long = schedule(note, ["a" * 1_000_000])
+    schedule(note, ["b"], {"key": "c" * 1_000_000})
+    seen: list[str] = []
+    with each_statement(lambda sql, _: seen.append(sql)):
+        call_command("jobs")
+        _, second, first = capsys.readouterr().out.splitlines()
+        call_command("jobs", str(long.pk), "--json")
+    assert re.search(r'suite\.jobs\.note\(\["a+…$', first)
+    assert 'suite.jobs.note(["b"] {"key": "ccc' in second
+    assert json.loads(capsys.readouterr().out)["args"] == ["a" * 1_000_000]
+    short, whole = (sql for sql in seen if "attempts" in sql)
+    for column in ("args", "kwargs", "meta", "result"):
+        named = re.findall(rf"(\w*\(?).async_job.\..{column}.", short)
+        assert [word.upper() for word in named] in ([], ["LEFT("], ["SUBSTR("])
+        assert (column in whole) is (column != "result")
+
+
+CHOICES = [
+    (),
+    ("--state", "due"),
+    ("--state", "failed"),
+    ("--state", "scheduled", "--name", "suite.jobs.note"),
+    ("--state", "pending", "--queue", "none"),
+    ("--state", "discarded", "--name", "none"),
+    ("--state", "cancelled"),
+    ("--group", "report"),
+]
+
+
+@pytest.mark.parametrize("arguments", CHOICES, ids=" ".join)
+def test_however_many_jobs_are_done_as_many_rows_are_read(
+    arguments: tuple[str, ...], capsys: Output
+) -> None:
+    schedule_many({"function": nothing, "group": "report"} for _ in range(30))
+    schedule_many({"function": note, "run_after": HOUR} for _ in range(30))
+    for state in ("discarded", "cancelled"):
+        ended(state)
+    costs_so_far = []
+    for number in (300, 2700):
+        schedule_many(
+            {"function": nothing, "args": ["x" * 1500], "queue": "done"} for _ in range(number)
+        )
+        now = clock.now("default")
+        Job.objects.filter(queue="done").update(executed=now, started=now, attempts=1)
+        costs.analyse()
+        costs_so_far.append(costs.cost(lambda: call_command("jobs", "--limit", "10", *arguments)))
+    assert costs_so_far[1] < 2 * costs_so_far[0] + 100
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_a_state_of_many_jobs_is_listed_like_one_of_few(
+    few: int, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setattr(latest, "FEW", few)
+    monkeypatch.setattr(latest, "CHUNK", 2)
+    jobs = [schedule(note, [n], priority=n % 3, run_after=n % 2 * HOUR) for n in range(9)]
+    ids = [job.pk for job in reversed(jobs)]
+    gone = [ended("discarded").pk for _ in range(3)][::-1]
+    assert listed(capsys, "--state", "pending") == ids
+    assert listed(capsys, "--state", "pending", "--limit", "4") == ids[:4]
+    assert listed(capsys, "--state", "due") == ids[::2]
+    assert listed(capsys, "--state", "scheduled", "--limit", "3") == ids[1:7:2]
+    assert listed(capsys, "--state", "discarded") == gone
+    assert listed(capsys, "--limit", "5") == (gone + ids)[:5]
 
 
 def test_no_more_than_the_limit_are_read_and_it_says_that_there_are_more(capsys: Output) -> None:

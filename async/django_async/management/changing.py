@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet
 
+from django_async.errors import NoticesUnavailable
 from django_async.management import selecting
 from django_async.many import Tally
 from django_async.models import Job
@@ -38,10 +39,16 @@ class ChangingCommand(BaseCommand):
         jobs = selecting.selected(options)
         if options["interactive"] and not options["id"]:
             self._ask(jobs)
-        tally = type(self).change(jobs)
+        tally = self._changed(jobs)
         self.stdout.write(_as_json(tally) if options["json"] else f"{self.verb}: {tally}.")
         if not (tally.changed or tally.asked):
             raise CommandError("Nothing was done.", returncode=1)
+
+    def _changed(self, jobs: QuerySet[Job]) -> Tally:
+        try:
+            return type(self).change(jobs)
+        except NoticesUnavailable as error:
+            raise CommandError(f"Not everything was done. {error}", returncode=1) from error
 
     def _ask(self, jobs: QuerySet[Job]) -> None:
         number = jobs.order_by()[: COUNTED + 1].count()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import QuerySet
 
-from django_async.models import Job, JobQuerySet
+from django_async import roster
+from django_async.errors import NoticesUnavailable
+from django_async.models import Group, Job, JobQuerySet
+from django_async.pending import BY_KEY
 
 STATES = (
     "pending",
@@ -34,15 +38,25 @@ def add_to(parser: CommandParser) -> None:
     add("--database", default=DEFAULT_DB_ALIAS, metavar="ALIAS")
 
 
-def selected(options: dict[str, Any]) -> QuerySet[Job]:
-    """The jobs that meet all that was said. Raises CommandError for a database without a name."""
-    alias = options["database"]
+def database(options: dict[str, Any]) -> str:
+    """The alias of the database. Raises CommandError if there is none of it."""
+    alias: str = options["database"]
     if alias not in connections:
         known = ", ".join(connections)
         raise CommandError(
             f"There is no database {alias!r} in DATABASES, which has: {known}.", returncode=2
         )
-    jobs: QuerySet[Job] = _in_state(Job.objects.using(alias), options["state"])
+    return alias
+
+
+def selected(options: dict[str, Any], running: Collection[int] | None = None) -> QuerySet[Job]:
+    """The jobs that meet all that was said. Which of them run is looked up if it matters and is not
+    given. Raises CommandError for a database that is none, and if what runs cannot be told."""
+    every = Job.objects.using(database(options))
+    if options["state"] == "running":
+        jobs = every.filter(BY_KEY, pk__in=_running(every.db) if running is None else running)
+    else:
+        jobs = _in_state(every, options["state"])
     if options["id"]:
         jobs = jobs.filter(pk__in=options["id"])
     if options["name"]:
@@ -50,7 +64,9 @@ def selected(options: dict[str, Any]) -> QuerySet[Job]:
     if options["queue"]:
         jobs = jobs.filter(queue=options["queue"])
     if options["group"]:
-        jobs = jobs.filter(group__reference=options["group"])
+        groups = Group.objects.using(every.db).filter(reference=options["group"])
+        # By what was read: joined with them, PostgreSQL reads all jobs.
+        jobs = jobs.filter(group__in=list(groups.values_list("pk", flat=True)))
     return jobs
 
 
@@ -64,6 +80,13 @@ def _in_state(jobs: JobQuerySet, state: str | None) -> JobQuerySet:
         return jobs
     found: JobQuerySet = {"scheduled": jobs.waiting}.get(state, getattr(jobs, state, jobs.all))()
     return found
+
+
+def _running(using: str) -> Collection[int]:
+    try:
+        return roster.alive(using)
+    except NoticesUnavailable as error:
+        raise CommandError(str(error), returncode=1) from error
 
 
 def _id(text: str) -> int:

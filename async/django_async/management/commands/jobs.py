@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import QuerySet
+from django.db.models.functions import Left
 
+from django_async import roster
+from django_async.errors import NoticesUnavailable
+from django_async.locks import CHUNK
 from django_async.management import selecting
 from django_async.management.arguments import positive
+from django_async.management.latest import latest
 from django_async.models import Job
-from django_async.payload import label, printable
+from django_async.payload import label, printable, short
+from django_async.roster import Entry
 
-COLUMNS = ("id", "state", "priority", "queue", "attempts", "scheduled", "call")
+COLUMNS = ("id", "state", "priority", "queue", "attempts", "scheduled", "process", "call")
 MOST = 100
 WIDEST = 60
 """Characters of a call, for people."""
+
+READ = 200
+"""Characters that are read of arguments for them, which may be a megabyte."""
+
+Running = dict[int, Entry]
+"""What runs now, by the job's id."""
 
 
 class Command(BaseCommand):
@@ -30,21 +43,34 @@ class Command(BaseCommand):
         add("--json", action="store_true", help="one object a line, for machines")
 
     def handle(self, **options: Any) -> None:
-        limit = options["limit"]
-        found = list(selecting.selected(options).order_by("-pk")[: limit + 1])
-        shown = found[:limit]
-        for line in as_json(shown) if options["json"] else as_table(shown):
+        limit, running = options["limit"], self._running(options)
+        found = latest(selecting.selected(options, running), options["state"], limit + 1)
+        every = Job.objects.using(options["database"]).defer("result")
+        jobs = _by_key(every if options["json"] else _shortened(every), found[:limit])
+        for line in (as_json if options["json"] else as_table)(jobs, running or {}):
             self.stdout.write(line)
         if len(found) > limit:
             self.stderr.write(f"There are more than {limit}: --limit says how many are shown.")
 
+    def _running(self, options: dict[str, Any]) -> Running | None:
+        """None if that cannot be told; what is asked for may need it."""
+        try:
+            return roster.alive(selecting.database(options))
+        except NoticesUnavailable as error:
+            if options["state"] != "running":
+                self.stderr.write(str(error))
+            return None
 
-def as_json(jobs: Iterable[Job]) -> Iterable[str]:
-    """Each job as an object with what its row says."""
+
+def as_json(jobs: Iterable[Job], running: Running) -> Iterable[str]:
+    """Each job as an object with what its row says, and where it runs."""
     for job in jobs:
+        entry = _entry(job, running)
         row = {
             "id": job.pk,
-            "state": job.state,
+            "state": "running" if entry else job.state,
+            "host": entry.parent.host if entry and entry.parent else None,
+            "pid": entry.run.pid if entry else None,
             "name": job.name,
             **{key: _loaded(getattr(job, key)) for key in ("args", "kwargs", "meta")},
             **{key: getattr(job, key) for key in ("priority", "queue", "attempts", "added")},
@@ -54,20 +80,53 @@ def as_json(jobs: Iterable[Job]) -> Iterable[str]:
         yield json.dumps(row, cls=DjangoJSONEncoder)
 
 
-def as_table(jobs: Iterable[Job]) -> Iterable[str]:
+def as_table(jobs: Iterable[Job], running: Running) -> Iterable[str]:
     """Columns for people; nothing that a job brings along can break a line."""
-    rows = [COLUMNS, *(_row(job) for job in jobs)]
+    rows = [COLUMNS, *(_row(job, _entry(job, running)) for job in jobs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _row(job: Job) -> tuple[str, ...]:
-    call = label(job.name, job.args, job.kwargs)
+def _by_key(jobs: QuerySet[Job], ids: list[int]) -> Iterator[Job]:
+    """Those with these ids, in their order, read as they are wanted."""
+    for start in range(0, len(ids), CHUNK):
+        yield from jobs.filter(pk__in=ids[start : start + CHUNK]).order_by("-pk")
+
+
+def _shortened(jobs: QuerySet[Job]) -> QuerySet[Any]:
+    """With the beginnings of the arguments alone."""
+    beginnings = {f"{name}_begin": Left(name, READ) for name in ("args", "kwargs")}
+    return jobs.defer("args", "kwargs", "meta", "result").annotate(**beginnings)
+
+
+def _entry(job: Job, running: Running) -> Entry | None:
+    """Where the job runs. It may have ended since that was looked up."""
+    has_ended = job.executed or job.cancelled or job.discarded
+    return None if has_ended else running.get(job.pk)
+
+
+def _row(job: Any, entry: Entry | None) -> tuple[str, ...]:
+    call = _call(job)
     call = call if len(call) <= WIDEST else f"{call[: WIDEST - 1]}…"
     time = job.scheduled.isoformat(" ", "seconds") if job.scheduled else "-"
+    state = "running" if entry else job.state
     numbers = str(job.priority), printable(job.queue), str(job.attempts)
-    return (str(job.pk), job.state, *numbers, time, call)
+    return (str(job.pk), state, *numbers, time, _process(entry), call)
+
+
+def _process(entry: Entry | None) -> str:
+    if entry is None or entry.parent is None:
+        return "-"
+    return f"{printable(entry.parent.host)} {entry.run.pid}"
+
+
+def _call(job: Any) -> str:
+    """The call, or the beginning of the JSON of arguments that are too long to be read."""
+    args, kwargs = job.args_begin, job.kwargs_begin
+    if max(len(args), len(kwargs)) < READ:
+        return label(job.name, args, kwargs)
+    return short(f"{job.name}({args} {kwargs}")
 
 
 def _loaded(text: str) -> Any:
