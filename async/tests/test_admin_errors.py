@@ -75,7 +75,9 @@ def test_a_kind_leads_to_the_jobs_of_its_function(
     admin_client: Client, failures: list[Job]
 ) -> None:
     address = reverse("admin:async_job_changelist")
-    assert rows(admin_client)[1]["jobs"] == f"{address}?function=suite.jobs.fail"
+    link = rows(admin_client)[1]["jobs"]
+    assert link == f"{address}?function=suite.jobs.fail"
+    assert set(admin_client.get(link).context["cl"].result_list) == set(failures)
 
 
 def test_a_row_without_a_kind_and_a_queue_without_errors_are_shown(admin_client: Client) -> None:

@@ -11,7 +11,7 @@ from django.urls import reverse
 from selenium.webdriver.common.keys import Keys
 
 from django_async import schedule
-from django_async.models import Group, Job
+from django_async.models import Error, Group, Job
 from suite.browsing import PHONE, WIDE, Browser, superuser, viewer
 from suite.jobs import fail, note, nothing
 from suite.together import wait_until
@@ -37,6 +37,8 @@ def addresses(group: Group) -> tuple[str, ...]:
         reverse("admin:async_group_changelist"),
         reverse("admin:async_group_change", args=[group.pk]),
         reverse("admin:async_error_kinds"),
+        reverse("admin:async_error_changelist"),
+        reverse("admin:async_error_change", args=[Error.objects.get().pk]),
     )
 
 

@@ -18,7 +18,7 @@ from django_async.management import selecting
 from django_async.management.arguments import positive
 from django_async.management.latest import latest
 from django_async.models import Job
-from django_async.payload import label, printable, short
+from django_async.payload import label, label_of_beginning, printable
 from django_async.roster import Entry
 
 COLUMNS = ("id", "state", "priority", "queue", "attempts", "scheduled", "process", "call")
@@ -126,7 +126,7 @@ def _call(job: Any) -> str:
     args, kwargs = job.args_begin, job.kwargs_begin
     if max(len(args), len(kwargs)) < READ:
         return label(job.name, args, kwargs)
-    return short(f"{job.name}({args} {kwargs}")
+    return label_of_beginning(job.name, args, kwargs)
 
 
 def _loaded(text: str) -> Any:
