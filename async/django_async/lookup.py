@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from django.db.models import Case, Q, QuerySet, Value, When
@@ -107,17 +107,16 @@ def is_in(state: str, using: str) -> Q:
     if state == "failing":
         return waits & Q(attempts__gt=0)
     if state == "running":
-        return Q(BY_KEY, pk__in=running(using) or ())
+        return Q(BY_KEY, pk__in=list(running(using) or ()))
     return Q(**{f"{state}__isnull": False})
 
 
-def running(using: str) -> set[int] | None:
+def running(using: str) -> Collection[int] | None:
     """The ids of the jobs that run; None if the file beside an SQLite database is unreadable."""
     try:
-        entries = roster.entries(using)
+        return roster.alive(using)
     except NoticesUnavailable:
         return None
-    return {entry.run.job_id for entry in entries if entry.is_alive}
 
 
 def calls(path: str) -> Q:

@@ -19,10 +19,10 @@ from django.utils.translation import gettext_lazy as _
 
 from django_async import overview
 from django_async.admin import wording
-from django_async.admin.calls import LARGE, call, with_calls
 from django_async.admin.chips import chip, state_of
 from django_async.admin.state import shown_run
 from django_async.admin.verbs import VERBS, Verb
+from django_async.calls import LARGE, call, with_calls
 from django_async.history import Event, history
 from django_async.models import Job
 from django_async.neighbours import neighbours

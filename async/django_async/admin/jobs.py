@@ -16,7 +16,6 @@ from django.utils.translation import gettext_lazy as _
 from django_async import lookup
 from django_async.admin import wording
 from django_async.admin.adding import Adding
-from django_async.admin.calls import call, with_calls
 from django_async.admin.chips import chip, state_of
 from django_async.admin.dashboard import Dashboard
 from django_async.admin.detail import Detail
@@ -25,6 +24,7 @@ from django_async.admin.listing import JobList, sought
 from django_async.admin.pages import BoundedPaginator
 from django_async.admin.readonly import ReadOnly
 from django_async.admin.verbs import Verbs
+from django_async.calls import call, with_calls
 from django_async.models import Job
 
 if TYPE_CHECKING:

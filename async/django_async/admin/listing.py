@@ -6,7 +6,7 @@ What an index has in order is paged through. For the rest, the jobs to be shown 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import reduce
 from operator import and_
 from typing import Any
@@ -32,7 +32,7 @@ class JobList(ChangeList):
     """
 
     found: Found | None = None
-    running: set[int] | None
+    running: Collection[int] | None
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Job]:
         everything = super().get_queryset(request, *args, **kwargs)

@@ -9,25 +9,22 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import QuerySet
-from django.db.models.functions import Left
 
 from django_async import roster
+from django_async.calls import call, with_calls
 from django_async.errors import NoticesUnavailable
 from django_async.locks import CHUNK
 from django_async.management import selecting
 from django_async.management.arguments import positive
 from django_async.management.latest import latest
 from django_async.models import Job
-from django_async.payload import label, label_of_beginning, printable
+from django_async.payload import printable
 from django_async.roster import Entry
 
 COLUMNS = ("id", "state", "priority", "queue", "attempts", "scheduled", "process", "call")
 MOST = 100
 WIDEST = 60
 """Characters of a call, for people."""
-
-READ = 200
-"""Characters that are read of arguments for them, which may be a megabyte."""
 
 Running = dict[int, Entry]
 """What runs now, by the job's id."""
@@ -46,7 +43,7 @@ class Command(BaseCommand):
         limit, running = options["limit"], self._running(options)
         found = latest(selecting.selected(options, running), options["state"], limit + 1)
         every = Job.objects.using(options["database"]).defer("result")
-        jobs = _by_key(every if options["json"] else _shortened(every), found[:limit])
+        jobs = _by_key(every if options["json"] else with_calls(every), found[:limit])
         for line in (as_json if options["json"] else as_table)(jobs, running or {}):
             self.stdout.write(line)
         if len(found) > limit:
@@ -94,12 +91,6 @@ def _by_key(jobs: QuerySet[Job], ids: list[int]) -> Iterator[Job]:
         yield from jobs.filter(pk__in=ids[start : start + CHUNK]).order_by("-pk")
 
 
-def _shortened(jobs: QuerySet[Job]) -> QuerySet[Any]:
-    """With the beginnings of the arguments alone."""
-    beginnings = {f"{name}_begin": Left(name, READ) for name in ("args", "kwargs")}
-    return jobs.defer("args", "kwargs", "meta", "result").annotate(**beginnings)
-
-
 def _entry(job: Job, running: Running) -> Entry | None:
     """Where the job runs. It may have ended since that was looked up."""
     has_ended = job.executed or job.cancelled or job.discarded
@@ -107,26 +98,18 @@ def _entry(job: Job, running: Running) -> Entry | None:
 
 
 def _row(job: Any, entry: Entry | None) -> tuple[str, ...]:
-    call = _call(job)
-    call = call if len(call) <= WIDEST else f"{call[: WIDEST - 1]}…"
+    text = call(job)
+    text = text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
     time = job.scheduled.isoformat(" ", "seconds") if job.scheduled else "-"
     state = "running" if entry else job.state
     numbers = str(job.priority), printable(job.queue), str(job.attempts)
-    return (str(job.pk), state, *numbers, time, _process(entry), call)
+    return (str(job.pk), state, *numbers, time, _process(entry), text)
 
 
 def _process(entry: Entry | None) -> str:
     if entry is None or entry.parent is None:
         return "-"
     return f"{printable(entry.parent.host)} {entry.run.pid}"
-
-
-def _call(job: Any) -> str:
-    """The call, or the beginning of the JSON of arguments that are too long to be read."""
-    args, kwargs = job.args_begin, job.kwargs_begin
-    if max(len(args), len(kwargs)) < READ:
-        return label(job.name, args, kwargs)
-    return label_of_beginning(job.name, args, kwargs)
 
 
 def _loaded(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""A call as the pages show it, of which no more is read than they show: arguments may be large."""
+"""Calls in lists, of which no more is read than is shown: arguments may have a megabyte."""
 
 from __future__ import annotations
 
