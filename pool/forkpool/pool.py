@@ -190,7 +190,8 @@ class ForkPool(Pool):
             self._watch.wakeups(wakeups)
             while not (self._ended or self._rested or self._watch.woken):
                 self._refill()
-                self._attend(deadline)
+                if not self._watch.woken:
+                    self._attend(deadline)
                 if left(deadline) == 0:
                     break
         finally:
@@ -266,6 +267,7 @@ class ForkPool(Pool):
 
     def _prepare(self) -> None:
         if self._before_fork:
+            self._watch.let_go()  # of what it may close
             self._before_fork()
 
     def _fork(self) -> None:

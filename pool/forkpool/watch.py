@@ -53,6 +53,12 @@ class Watch:
         for descriptor in others:
             self._selector.register(descriptor, _READ, self._wake_up)
 
+    def let_go(self) -> None:
+        """Watch the wake-ups of this call no more, which is over then: the next one names others
+        if they have been closed meanwhile."""
+        self.woken = self.woken or bool(self._others)
+        self.wakeups(())
+
     def _wake_up(self, _writable: bool) -> None:
         self.woken = True
 

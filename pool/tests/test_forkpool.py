@@ -147,6 +147,26 @@ def test_a_child_runs_no_more_tasks_than_allowed(waiting: Any, limit: int) -> No
         assert len(set(pids)) == 6 // limit == len(forks)
 
 
+def test_a_wakeup_may_be_closed_before_a_fork(waiting: Any) -> None:
+    """As a connection to a database is: its number is then free for the new worker's channel."""
+    reader, writer = os.pipe()
+    wakeups: list[int] = []
+
+    def before_fork() -> None:
+        while wakeups:
+            os.close(wakeups.pop())
+
+    with ForkPool(2, before_fork=before_fork) as pool:
+        waiting.idle(pool, 2)
+        wakeups.append(reader)
+        os.kill(pool.pids[0], signal.SIGKILL)
+        while wakeups:
+            assert pool.wait(None, wakeups) == []
+        waiting.idle(pool, 2)
+        assert [waiting.run(pool, send_back, number).value for number in range(3)] == [0, 1, 2]
+    os.close(writer)
+
+
 def test_no_descriptor_is_left_open(waiting: Any) -> None:
     with ForkPool(1) as pool:
         waiting.idle(pool)
