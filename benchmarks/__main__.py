@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "performance.md"
 NOTES = record.FOLDER / "notes.md"
 MICRO = ROOT / "benchmarks" / "micro"
 WORKLOADS = tuple(texts.WORKLOADS)
-EXPERIMENTS = ("enqueue", "latency", "scaling", "backlog", "memory", "notify")
+EXPERIMENTS = ("enqueue", "latency", "scaling", "fork-per-job", "backlog", "memory", "notify")
 SCALE = (1, 2, 4, 8, 16)
 SIZES = (0, 1_000, 10_000, 100_000, 1_000_000)
 
@@ -85,7 +85,7 @@ def experiments(options: argparse.Namespace) -> list[Record]:
         return []
     with rounds.bench(options.database, chosen(options, workloads, asked)) as bench:
         made = [throughput(bench, options, workloads)] if workloads else []
-        return [*made, *(globals()[name](bench, options) for name in asked)]
+        return [*made, *(globals()[name.replace("-", "_")](bench, options) for name in asked)]
 
 
 def chosen(
@@ -96,6 +96,8 @@ def chosen(
         return [BY_MODULE[name] for name in options.system]
     if not workloads and set(asked) <= {"scaling", "backlog", "notify"}:
         return [BY_NAME[YARDSTICK], BY_NAME[OWN]]
+    if [*workloads, *asked] == ["fork-per-job"]:
+        return [system for system in SYSTEMS if system.forks]
     return list(SYSTEMS)
 
 
@@ -133,6 +135,16 @@ def scaling(bench: rounds.Bench, options: argparse.Namespace) -> Record:
     numbers = options.workers or SCALE
     runs = {str(n): rounds.run(bench, count(options), "drain", n, **asked) for n in numbers}
     return recorded(bench, "scaling", [], runs)
+
+
+def fork_per_job(bench: rounds.Bench, options: argparse.Namespace) -> Record:
+    """Jobs a second with a fork for each."""
+    numbers = options.workers or [1, 4]
+    runs = {
+        str(n): rounds.run(bench, count(options), "forks", n, seconds=seconds(options))
+        for n in numbers
+    }
+    return recorded(bench, "fork-per-job", [], runs)
 
 
 def memory(bench: rounds.Bench, options: argparse.Namespace) -> Record:

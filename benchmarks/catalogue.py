@@ -53,6 +53,8 @@ class System:
     """Django's settings, by the number of workers."""
     workers_of_its_own: bool = True
     """False where jobs are enqueued and run by nobody else, as the yardstick's."""
+    forks: bool = False
+    """Whether it can fork for each job."""
 
     @property
     def environment(self) -> str:
@@ -94,6 +96,7 @@ SYSTEMS = (
         "no queue: N forked processes, each in a loop: `atomic()`, the job, one `UPDATE`",
         "yardstick",
         workers_of_its_own=False,
+        forks=True,
     ),
     System(
         "pgbench",
@@ -108,6 +111,7 @@ SYSTEMS = (
         "django_async",
         promises=Promises("yes", "yes", "runs again within milliseconds; its effects happen once"),
         settings=_apps("django_async"),
+        forks=True,
     ),
     System(
         "huey + Redis",
@@ -196,6 +200,7 @@ SYSTEMS = (
         ("rq==3.0.0",),
         Promises(NO_JOIN, NOT_ATOMIC, "neither lost nor repeated, in the one try"),
         redis=True,
+        forks=True,
     ),
 )
 

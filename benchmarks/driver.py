@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -192,12 +192,23 @@ def memory(count: int) -> dict[str, Any]:
         }
 
 
+def forks(seconds: float) -> dict[str, float]:
+    """Jobs a second with a fork for each: see forks.py."""
+    from benchmarks.forks import by_loop, by_queue, rate
+
+    if not SYSTEM.workers_of_its_own:
+        empty()
+        return {"rate": rate(by_loop(WORKERS), WORKERS, seconds)}
+    with _service(_adapter().fork_for_each(WORKERS)) as group:
+        return {"rate": rate(by_queue(_adapter(), group), WORKERS, seconds)}
+
+
 @contextmanager
-def _service() -> Iterator[processes.Group]:
+def _service(commands: Sequence[Sequence[str]] | None = None) -> Iterator[processes.Group]:
     """The system's workers, each of which has run a first job."""
     empty()
     log = Path(os.environ["BENCHMARK_TALLY"], "workers.log")
-    with processes.started(_adapter().processes(WORKERS), log) as group:
+    with processes.started(commands or _adapter().processes(WORKERS), log) as group:
         _warm(group)
         yield group
 
@@ -270,6 +281,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "enqueue": enqueue,
     "latency": latency,
     "memory": memory,
+    "forks": forks,
 }
 
 if __name__ == "__main__":

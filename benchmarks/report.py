@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from benchmarks import plot, texts
@@ -192,6 +193,32 @@ def _cpu(rounds: Sequence[dict[str, Any]], system: str) -> Row:
     return [NONE if one is NOTHING else f"{one.middle * 1000:.2f}" for one in found]
 
 
+def _fork_per_job(record: Record, page: Document) -> None:
+    page.parts.append(f"## A fork for each job, {_server(record)}\n")
+    page.parts.append(texts.FORK_PER_JOB)
+    rows = [
+        [workers, *_fork_row(rounds, one)]
+        for workers, rounds in record.runs.items()
+        for one in systems(rounds, partial(_middle, rounds))
+    ]
+    page.table(["workers", "", "a second", "to the bare loop", "django-async to it"], rows)
+
+
+def _middle(rounds: Sequence[dict[str, Any]], system: str) -> float:
+    return spread(each(rounds, system, "rate")).middle
+
+
+def _fork_row(rounds: Sequence[dict[str, Any]], system: str) -> Row:
+    to_loop = NOTHING if system == YARDSTICK else ratio(rounds, system, YARDSTICK, "rate")
+    to_own = NOTHING if system == OWN else ratio(rounds, OWN, system, "rate")
+    return [
+        "bare loop" if system == YARDSTICK else system,
+        spread(each(rounds, system, "rate")).show(),
+        to_loop.show(".2f"),
+        to_own.show(".2f"),
+    ]
+
+
 def _backlog(record: Record, page: Document) -> None:
     page.parts.append(f"## Backlog, {_server(record)}\n")
     page.parts.append(texts.BACKLOG)
@@ -263,6 +290,7 @@ SECTIONS: dict[str, Callable[[Record, Document], None]] = {
     "enqueue": _enqueue,
     "latency": _latency,
     "scaling": _scaling,
+    "fork-per-job": _fork_per_job,
     "backlog": _backlog,
     "memory": _memory,
     "notify": _notify,

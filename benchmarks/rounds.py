@@ -151,4 +151,6 @@ def _takes_part(system: System, operation: str) -> bool:
     """Where there is no queue, nothing is enqueued and nobody waits."""
     if operation in OWN_MODULES:
         return system.name == OWN
+    if operation == "forks":
+        return system.forks
     return operation == "drain" or system.promises is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ import pytest
 
 from benchmarks import plot, report, tasks_overhead
 from benchmarks import record as records
-from benchmarks.__main__ import NOTES, PAGE
+from benchmarks.__main__ import NOTES, PAGE, chosen, parser
 from benchmarks.catalogue import BY_NAME, OWN, SYSTEMS, YARDSTICK
 from benchmarks.figures import percentiles, ratio, spread, systems
 from benchmarks.record import Record
@@ -106,6 +107,27 @@ def test_the_page_has_the_latency_after_a_silence_where_it_was_measured() -> Non
     assert f"| {OWN} | 500.0 | 990.0 | 1,000.0 |" in page
     assert "(51 probes)" in page
     assert f"| {PEER} | 1.5 | 2.0 | 3.5 | 4.0 | 50 (50 to 50) | 0.5% (0.5% to 0.5%) |" in page
+
+
+def test_the_page_compares_a_fork_for_each_job_with_a_bare_loop() -> None:
+    rounds = [{YARDSTICK: {"rate": 100.0}, OWN: {"rate": 80.0}, "rq": {"rate": 40.0}}] * 2
+    runs = {"4": [*rounds, {OWN: {"rate": 90.0}}]}
+    page, _ = report.document([record(experiment="fork-per-job", names=[], runs=runs)])
+    lines = [line for line in page.splitlines() if line.startswith("| 4 |")]
+    assert lines == [
+        "| 4 | bare loop | 100 (100 to 100) | - | 0.80 (0.80 to 0.80) |",
+        "| 4 | django-async | 80 (80 to 90) | 0.80 (0.80 to 0.80) | - |",
+        "| 4 | rq | 40 (40 to 40) | 0.40 (0.40 to 0.40) | 2.00 (2.00 to 2.00) |",
+    ]
+
+
+def test_a_fork_for_each_job_is_measured_of_those_that_can() -> None:
+    options = parser().parse_args(["fork-per-job"])
+    assert [one.name for one in chosen(options, [], options.what)] == [YARDSTICK, OWN, "rq"]
+    for one in SYSTEMS:
+        module = Path(__file__).parents[2] / "benchmarks" / "systems" / f"{one.module}.py"
+        can = "fork_for_each" in module.read_text(encoding="utf-8")
+        assert can == (one.forks and one.name != YARDSTICK)
 
 
 def test_what_a_task_costs_more_is_told_by_the_rounds_and_not_by_the_medians() -> None:

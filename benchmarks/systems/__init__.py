@@ -36,6 +36,14 @@ class Installable(Protocol):
         ...
 
 
+class Forking(Protocol):
+    """A queue that can fork for each job."""
+
+    def fork_for_each(self, workers: int) -> list[list[str]]:
+        """As processes(), for workers that fork for each job."""
+        ...
+
+
 class Bare(Protocol):
     """Something without a queue."""
 

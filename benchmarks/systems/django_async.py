@@ -14,6 +14,10 @@ def processes(workers: int) -> list[list[str]]:
     return [["-m", "django", "flush_queue", "--forever", "--workers", str(workers), "-v0"]]
 
 
+def fork_for_each(workers: int) -> list[list[str]]:
+    return [[*command, "--max-jobs-per-worker", "1"] for command in processes(workers)]
+
+
 def enqueue(workload: str, argument: str) -> object:
     return schedule(jobs.run_inside, [workload, argument], meta=WITHOUT_TRANSACTION.get(workload))
 

@@ -23,6 +23,10 @@ def processes(workers: int) -> list[list[str]]:
     return [["-m", __name__, str(workers)]]
 
 
+fork_for_each = processes
+"""It knows nothing else."""
+
+
 def enqueue(workload: str, argument: str) -> object:
     return queue.enqueue(jobs.run, workload, argument, **OPTIONS)
 
