@@ -26,10 +26,12 @@ from forkpool.channel import Channel, dumps, loads
 from forkpool.errors import NotPicklable, describe
 from forkpool.limits import soft_time_limit
 from forkpool.memory import explain_memory_error, limit_memory, resident
-from forkpool.signals import StopSignals
+from forkpool.signals import ALL, StopSignals, handler_of, set_mask
 from forkpool.tray import Tray
 
 _PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+"""Opened here and not in each child."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,8 @@ def begin(birth: Birth) -> None:
 
 def tie_to(parent: int) -> None:
     """Die with the parent. Where the kernel cannot do that, the end of the channel tells it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if _libc:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the kernel was asked
         raise SystemExit(1)
 
@@ -108,13 +110,13 @@ def tie_to(parent: int) -> None:
 def reset_signals() -> None:
     """Drop the parent's handlers, and receive signals again: the parent forks with all blocked."""
     signal.set_wakeup_fd(-1)
-    for signum in signal.valid_signals():
-        if callable(signal.getsignal(signum)):
+    for signum in ALL:
+        if callable(handler_of(signum)):
             signal.signal(signum, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for signum in (signal.SIGTERM, signal.SIGCHLD):  # even if the parent ignores them
         signal.signal(signum, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    set_mask(signal.SIG_SETMASK, ())
 
 
 def reseed() -> None:

@@ -20,7 +20,6 @@ parent looks there whenever it has a reason to look at all.
 
 import atexit
 import os
-import signal
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -31,7 +30,7 @@ from forkpool.child import Terms
 from forkpool.clock import deadline_in, earliest, left
 from forkpool.errors import ForkUnavailable, NotRunning, PoolBusy, describe, describe_exit
 from forkpool.interface import Ended, Pool, Running, Task
-from forkpool.signals import blocked
+from forkpool.signals import ALL, blocked
 from forkpool.starts import Starts
 from forkpool.tray import Tray
 from forkpool.watch import Watch
@@ -272,7 +271,7 @@ class ForkPool(Pool):
 
     def _fork(self) -> None:
         inherited = [pool._disown for pool in _pools if pool is not self]
-        with blocked(signal.valid_signals()):  # until they are reset in the child, and booked here
+        with blocked(ALL):  # until they are reset in the child, and booked here
             worker = Worker(
                 self._terms,
                 self._tray,

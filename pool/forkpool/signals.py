@@ -2,10 +2,12 @@
 
 import signal
 import socket
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType, TracebackType
 from typing import Any, ClassVar, Self
 
@@ -19,9 +21,13 @@ def _existing(names: Iterable[str]) -> list[signal.Signals]:
 
 _USUAL = _existing(_NAMES)
 
-_mask = getattr(signal, "pthread_sigmask", None)  # which Windows has not
-_set_mask: Any = getattr(_mask, "__wrapped__", _mask)
-"""The function in C: what wraps it makes an enumeration's member of each signal."""
+_in_c: Any = import_module("_signal") if "_signal" in sys.builtin_module_names else signal
+"""What wraps these functions makes an enumeration's member of each signal, which takes ten times as
+long: in each child, for all signals."""
+
+set_mask: Any = getattr(_in_c, "pthread_sigmask", None)  # which Windows has not
+handler_of: Callable[[int], Any] = _in_c.getsignal
+ALL = frozenset(_in_c.valid_signals())
 
 
 @contextmanager
@@ -31,11 +37,11 @@ def blocked(signals: Iterable[int] = _USUAL) -> Iterator[None]:
     Those that programs install handlers for, if not said otherwise: to block all costs twenty times
     as much.
     """
-    before = _set_mask(signal.SIG_BLOCK, signals)
+    before = set_mask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
-        _set_mask(signal.SIG_SETMASK, before)
+        set_mask(signal.SIG_SETMASK, before)
 
 
 class StopSignals:
