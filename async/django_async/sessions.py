@@ -13,7 +13,7 @@ itself, and so has the host. What both are told for that is here, too.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -31,6 +31,10 @@ _UNKNOWN_THREAD = 1094
 
 _BEGAN = "EXTRACT(EPOCH FROM backend_start)::text"
 """Of a session on PostgreSQL, in a form that no setting of a session changes."""
+
+_OWN_MARK = f"(SELECT {_BEGAN} FROM pg_stat_get_activity(pg_backend_pid()) WHERE pid = %s)"
+"""The function that pg_stat_activity is made of: for the view, a session that has just begun would
+have to read first what the catalogue says of everything that the view joins."""
 
 _SERVERS_WATCH = {
     "client_connection_check_interval": "100ms",
@@ -73,7 +77,6 @@ _bounded: list[tuple[dict[str, Any], dict[str, int]]] = []
 
 def announce(connection: BaseDatabaseWrapper, **_: object) -> None:
     """In a worker, for each new connection: tell the parent, and have the server look out."""
-    watch_client(connection)
     number = _number(connection)
     if number and (mark := _mark(number, connection)):
         _sessions[connection] = number, mark
@@ -90,20 +93,28 @@ def end_all(note: object) -> None:
                 logger.warning("Session %s on %r could not be ended.", number, alias, exc_info=True)
 
 
-def watch_client(connection: BaseDatabaseWrapper) -> None:
+def watch_client(
+    connection: BaseDatabaseWrapper, question: str = "NULL", params: Sequence[Any] = ()
+) -> Any:
     """Have PostgreSQL notice soon that this client is gone, for the case that nobody else ends the
     session: the parent has died as well, or the host is cut off. (MariaDB and MySQL have no such
-    settings of a session. On a socket file the ones for TCP do nothing.)"""
-    if connection.vendor != "postgresql" or connection.in_atomic_block:  # of a TestCase
-        return
+    settings of a session. On a socket file the ones for TCP do nothing.) The answer to a question
+    that travels with it."""
+    if connection.vendor != "postgresql":
+        return None
     watch = dict(_SERVERS_WATCH)
     if getattr(connection, "pg_version", 0) < _OLD:
         del watch["client_connection_check_interval"]
+    if connection.in_atomic_block:  # of a TestCase
+        watch = {}
     try:
-        _configure(connection, watch)
+        return _configure(connection, watch, question, params)
     except DatabaseError:  # a server on a system that cannot tell within a statement
+        if not watch:
+            raise
         connection.rollback()
-        _configure(connection, {**watch, "client_connection_check_interval": "0"})
+        watch["client_connection_check_interval"] = "0"
+        return _configure(connection, watch, question, params)
 
 
 @contextmanager
@@ -165,9 +176,8 @@ def _mark(number: int, connection: BaseDatabaseWrapper) -> str | None:
     PostgreSQL the moment at which it began, elsewhere a lock that it holds. None if the session is
     not ours alone: behind a connection pooler the number is the pooler's."""
     if connection.vendor == "postgresql":
-        sql = "SELECT {} FROM pg_stat_activity WHERE pid = %s AND pid = pg_backend_pid()"
-        row = _ask(connection, sql.format(_BEGAN), [number])
-        return row and str(row[0])
+        began = watch_client(connection, _OWN_MARK, [number])
+        return began and str(began)
     name = f"django_async.session.{uuid4().hex}"
     [is_held] = _ask(connection, "SELECT GET_LOCK(%s, 0)", [name])
     return name if is_held else None
@@ -175,7 +185,7 @@ def _mark(number: int, connection: BaseDatabaseWrapper) -> str | None:
 
 def _end(number: int, mark: str, connection: BaseDatabaseWrapper) -> None:
     if connection.vendor == "postgresql":
-        sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND {} = %s"
+        sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity(%s) WHERE {} = %s"
         _ask(connection, sql.format(_BEGAN), [number, mark])
         return
     [holder] = _ask(connection, "SELECT IS_USED_LOCK(%s)", [mark])
@@ -184,10 +194,13 @@ def _end(number: int, mark: str, connection: BaseDatabaseWrapper) -> None:
             cursor.execute("KILL CONNECTION %s", [holder])
 
 
-def _configure(connection: BaseDatabaseWrapper, values: dict[str, str]) -> None:
-    """Set what the session may set for itself, in one statement."""
-    calls = ", ".join(["set_config(%s, %s, false)"] * len(values))
-    _ask(connection, f"SELECT {calls}", [part for pair in values.items() for part in pair])
+def _configure(
+    connection: BaseDatabaseWrapper, values: dict[str, str], question: str, params: Sequence[Any]
+) -> Any:
+    """Set what the session may set for itself, and ask a question, in one statement."""
+    calls = ", ".join(["set_config(%s, %s, false)"] * len(values) + [question])
+    given = [part for pair in values.items() for part in pair]
+    return _ask(connection, f"SELECT {calls}", [*given, *params])[-1]
 
 
 def _ask(connection: BaseDatabaseWrapper, sql: str, params: list[Any]) -> Any:
