@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+setproctitle: Callable[[str], object] | None
+try:
+    from setproctitle import setproctitle
+except ImportError:
+    setproctitle = None
+
 IDLE = "django-async: idle"
 
 _set: Callable[[str], object] | None = None
@@ -14,12 +20,9 @@ _set: Callable[[str], object] | None = None
 def begin() -> None:
     """In a worker: it has no job yet."""
     global _set
-    try:
-        from setproctitle import setproctitle
-    except ImportError:
-        return
     _set = setproctitle
-    _set(IDLE)
+    if _set is not None:
+        _set(IDLE)
 
 
 @contextmanager

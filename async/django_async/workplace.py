@@ -28,6 +28,7 @@ from django.db import connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.utils import timezone, translation
+from django.utils.module_loading import import_string
 
 from django_async.sessions import forget_transaction
 
@@ -60,6 +61,8 @@ _handler_of: Callable[[int], Any] = _c_signal.getsignal
 """The function in C: what wraps it makes an enumeration's member of each answer, which takes ten
 times as long, after each job, for some sixty signals."""
 
+_SIGNALS = _c_signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+
 _TIMERS = [
     getattr(signal, name)
     for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
@@ -68,6 +71,14 @@ _TIMERS = [
 
 _LONGEST_KEPT = 2000
 """Characters of a statement that is kept together with what was found in it."""
+
+
+def prepare() -> None:
+    """In the parent, before the first fork: load what each worker would load for itself."""
+    timezone.get_default_timezone()
+    for options in settings.CACHES.values():
+        with suppress(Exception):  # a broken one is for the job that uses it
+            import_string(options["BACKEND"])
 
 
 class Workplace:
@@ -184,8 +195,4 @@ def _read_umask() -> int:
 
 
 def _read_handlers() -> dict[int, Any]:
-    return {
-        signum: handler
-        for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-        if (handler := _handler_of(signum)) is not None
-    }
+    return {signum: handler for signum in _SIGNALS if (handler := _handler_of(signum)) is not None}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def test_nobody_else_is_renamed(way: str, flush: Callable[..., Any]) -> None:
 
 
 def test_without_setproctitle_all_is_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "setproctitle", None)
+    monkeypatch.setattr(titles, "setproctitle", None)
     titles.begin()
     with titles.shown(1, "name"):
         assert titles._set is None
