@@ -193,12 +193,13 @@ def memory(count: int) -> dict[str, Any]:
 
 
 def forks(seconds: float) -> dict[str, float]:
-    """Jobs a second with a fork for each: see forks.py."""
+    """Jobs a second with a fork for each; of the bare loop, also with one child at a time."""
     from benchmarks.forks import by_loop, by_queue, rate
 
     if not SYSTEM.workers_of_its_own:
         empty()
-        return {"rate": rate(by_loop(WORKERS), WORKERS, seconds)}
+        atonce = {"rate": WORKERS, "alone": 1}
+        return {name: rate(by_loop(n), WORKERS, seconds) for name, n in atonce.items()}
     with _service(_adapter().fork_for_each(WORKERS)) as group:
         return {"rate": rate(by_queue(_adapter(), group), WORKERS, seconds)}
 

@@ -24,7 +24,7 @@ DEADLINE = 120.0
 """Seconds after which a queue that has not run its jobs has failed."""
 
 Run = Callable[[int], None]
-"""Runs so many jobs, to the end of the last one."""
+"""Runs so many jobs; of a queue, until it knows of none that is left."""
 
 
 def rate(run: Run, workers: int, seconds: float) -> float:
@@ -38,6 +38,7 @@ def _timed(run: Run, count: int) -> float:
     before = Line.objects.aggregate(last=Max("pk"))["last"] or 0
     run(count)
     rows = Line.objects.filter(pk__gt=before)
+    processes.wait_for(lambda: rows.count() >= count, DEADLINE, every=0.05)
     found = rows.aggregate(number=Count("pk"), first=Min("at"), last=Max("at"))
     if found["number"] != count:
         raise RuntimeError(f"{count} jobs left {found['number']} rows.")

@@ -201,7 +201,10 @@ def _fork_per_job(record: Record, page: Document) -> None:
         for workers, rounds in record.runs.items()
         for one in systems(rounds, partial(_middle, rounds))
     ]
-    page.table(["workers", "", "a second", "to the bare loop", "django-async to it"], rows)
+    page.table(
+        ["workers", "", "a second", "to the loop", "to one child at a time", "django-async to it"],
+        rows,
+    )
 
 
 def _middle(rounds: Sequence[dict[str, Any]], system: str) -> float:
@@ -210,12 +213,16 @@ def _middle(rounds: Sequence[dict[str, Any]], system: str) -> float:
 
 def _fork_row(rounds: Sequence[dict[str, Any]], system: str) -> Row:
     to_loop = NOTHING if system == YARDSTICK else ratio(rounds, system, YARDSTICK, "rate")
+    to_alone = spread(
+        one[system]["rate"] / one[YARDSTICK]["alone"]
+        for one in rounds
+        if system in one and YARDSTICK in one
+    )
     to_own = NOTHING if system == OWN else ratio(rounds, OWN, system, "rate")
     return [
         "bare loop" if system == YARDSTICK else system,
         spread(each(rounds, system, "rate")).show(),
-        to_loop.show(".2f"),
-        to_own.show(".2f"),
+        *(figure.show(".2f") for figure in (to_loop, to_alone, to_own)),
     ]
 
 

@@ -54,8 +54,9 @@ W1 jobs a second; CPU milliseconds a job, by who spends them.
 
 FORK_PER_JOB = """\
 Jobs a second that insert one row, where each has a process of its own. The bare loop is one process
-that forks as many children at a time as there are workers; a child connects through Django, inserts
-one row, and ends: no queue, no transaction. django-async runs with `--max-jobs-per-worker 1`.
+that forks as many children at a time as there are workers, or one after the other; a child connects
+through Django, inserts one row, and ends: no queue, no transaction. django-async runs with
+`--max-jobs-per-worker 1`.
 """
 
 BACKLOG = """\

@@ -1,6 +1,11 @@
-"""django-async: the service."""
+"""django-async: the service. With a fork for each job this module is its program, so that what jobs
+import is there before the fork, as an application has it that imports them when it starts."""
 
 from __future__ import annotations
+
+import sys
+
+from django.core.management import execute_from_command_line
 
 from benchmarks import jobs
 from django_async import schedule
@@ -15,7 +20,8 @@ def processes(workers: int) -> list[list[str]]:
 
 
 def fork_for_each(workers: int) -> list[list[str]]:
-    return [[*command, "--max-jobs-per-worker", "1"] for command in processes(workers)]
+    options = ["--forever", "--workers", str(workers), "--max-jobs-per-worker", "1", "-v0"]
+    return [["-m", __name__, "flush_queue", *options]]
 
 
 def enqueue(workload: str, argument: str) -> object:
@@ -33,3 +39,7 @@ def enqueue_many(workload: str, argument: str, count: int) -> object:
 
 def left() -> int:
     return Job.objects.pending().count()
+
+
+if __name__ == "__main__":
+    execute_from_command_line(sys.argv)
