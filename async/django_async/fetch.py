@@ -27,7 +27,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import clock
 from django_async.hints import Hint
-from django_async.pending import BY_KEY_SQL, in_group_sql, in_order_sql
+from django_async.pending import BY_KEY_SQL, in_group_sql, in_order_sql, in_order_table
 
 COLUMNS = "id, attempts, priority, scheduled, group_id, meta, stamp, started"
 NOT_A_WAITING_FINAL = (
@@ -38,21 +38,21 @@ NOT_A_WAITING_FINAL = (
 BY_TIME = "scheduled, id"
 OUTLOOK = """
 WITH RECURSIVE level (priority) AS (
-    SELECT MAX(priority) FROM async_job WHERE {pending}
+    SELECT MAX(priority) FROM {table} WHERE {pending}
     UNION ALL
-    SELECT (SELECT MAX(priority) FROM async_job WHERE {pending} AND priority < level.priority)
+    SELECT (SELECT MAX(priority) FROM {table} WHERE {pending} AND priority < level.priority)
     FROM level WHERE level.priority IS NOT NULL
 )
 SELECT
     SUM(CASE WHEN EXISTS (
-        SELECT 1 FROM async_job WHERE {pending} AND priority = level.priority
+        SELECT 1 FROM {table} WHERE {pending} AND priority = level.priority
         AND scheduled <= {now}
     ) OR EXISTS (
-        SELECT 1 FROM async_job WHERE {pending} AND priority = level.priority
+        SELECT 1 FROM {table} WHERE {pending} AND priority = level.priority
         AND scheduled IS NULL
     ) THEN 1 ELSE 0 END),
     MIN((
-        SELECT MIN(scheduled) FROM async_job WHERE {pending} AND priority = level.priority
+        SELECT MIN(scheduled) FROM {table} WHERE {pending} AND priority = level.priority
         AND scheduled > {now}
     )),
     {now}
@@ -164,10 +164,11 @@ class Fetch:
 
     def outlook(self) -> Outlook:
         """What is to be expected, of any selection: some probes a priority, in one statement."""
-        pending = in_order_sql(self._connection.vendor)
+        vendor = self._connection.vendor
+        pending, table = in_order_sql(vendor), in_order_table(vendor)
         now, params = clock.statement_time(self._connection)
         with self._connection.cursor() as cursor:
-            cursor.execute(OUTLOOK.format(pending=pending, now=now), params * 3)
+            cursor.execute(OUTLOOK.format(pending=pending, table=table, now=now), params * 3)
             due, moment, now = cursor.fetchone()
         pause = None if moment is None else clock.seconds_between(now, moment)
         return Outlook(bool(due), pause)
@@ -207,9 +208,10 @@ class Fetch:
 
     def _lower_priority(self, than: int | None) -> int | None:
         lower, params = ("priority < %s", [than]) if than is not None else ("1 = 1", [])
+        vendor = self._connection.vendor
         with self._connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT priority FROM async_job WHERE {in_order_sql(self._connection.vendor)}"
+                f"SELECT priority FROM {in_order_table(vendor)} WHERE {in_order_sql(vendor)}"
                 f" AND {lower} ORDER BY priority DESC LIMIT 1",
                 params,
             )
@@ -220,9 +222,10 @@ class Fetch:
         self, condition: Condition, order: str, limit: int, pending: str | None = None
     ) -> list[Hint]:
         where, params = self._where(condition, pending)
+        table = in_order_table(self._connection.vendor) if pending is None else "async_job"
         with self._connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {COLUMNS} FROM async_job WHERE {where} ORDER BY {order} LIMIT %s",
+                f"SELECT {COLUMNS} FROM {table} WHERE {where} ORDER BY {order} LIMIT %s",
                 [*params, limit],
             )
             return [Hint(*row) for row in cursor.fetchall()]

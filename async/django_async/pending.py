@@ -40,6 +40,17 @@ def in_order_sql(vendor: str) -> str:
     return "executed IS NULL AND cancelled IS NULL AND discarded IS NULL"
 
 
+def in_order_table(vendor: str) -> str:
+    """The table, to be read through the index of IN_ORDER and no other.
+
+    By statistics from a moment when nearly all jobs waited, the primary key looks as good for those
+    without a time, which come by their id: all that are done would be read. (PostgreSQL does not
+    fall for it, as it is asked for them in the index's own order.)
+    """
+    hint = {"mysql": "FORCE INDEX (async_job_to_fetch)", "sqlite": "INDEXED BY async_job_to_fetch"}
+    return f"async_job {hint.get(vendor, '')}".rstrip()
+
+
 def in_group_sql(vendor: str, job: str) -> str:
     """IN_GROUP as SQL, for the table or alias ``job``."""
     if vendor == "mysql":

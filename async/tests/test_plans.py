@@ -40,6 +40,10 @@ def _backlog() -> None:
     )
     done = Job.objects.filter(id__in=list(Job.objects.values_list("id", flat=True)[:3000]))
     done.update(started=now, executed=now)
+    _analyse()
+
+
+def _analyse() -> None:
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE TABLE async_job" if connection.vendor == "mysql" else "ANALYZE")
         cursor.fetchall() if connection.vendor == "mysql" else None
@@ -50,6 +54,20 @@ def test_every_read_of_the_walk_goes_through_the_index_in_its_order() -> None:
     with each_statement(assert_flat):
         pages = list(_pages(reads, PAGE))
     assert sum(map(len, pages)) == Job.objects.due().count()
+
+
+def test_the_walk_goes_through_the_index_by_whatever_the_statistics_say() -> None:
+    """These are of a moment when all jobs waited, and none for its time."""
+    Job.objects.all().delete()
+    schedule_many({"function": jobs.nothing, "args": [number]} for number in range(3000))
+    _analyse()
+    waits = Job.objects.order_by("-id")[:PAGE]
+    Job.objects.exclude(id__in=[job.id for job in waits]).update(
+        started=clock.now("default"), executed=clock.now("default")
+    )
+    reads = fetch.Fetch("default", None, fetch.Selection())
+    with each_statement(assert_flat):
+        assert len(reads.page(None, 10)) == 10
 
 
 def _pages(reads: fetch.Fetch, size: int) -> Iterator[list[Hint]]:
