@@ -22,6 +22,9 @@ MICRO = ROOT / "benchmarks" / "micro"
 WORKLOADS = tuple(texts.WORKLOADS)
 EXPERIMENTS = ("enqueue", "latency", "scaling", "fork-per-job", "backlog", "memory", "notify")
 SCALE = (1, 2, 4, 8, 16)
+SLOWEST = 50
+"""Jobs a second that take no longer than they are given."""
+HOUR = 3600.0
 SIZES = (0, 1_000, 10_000, 100_000, 1_000_000)
 
 
@@ -56,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
     add("--workers", type=positive, nargs="+", metavar="N", help="4; of scaling 1 2 4 8 16")
     add("--rounds", type=positive, metavar="N", help="5, or 3 with --quick")
     add("--seconds", type=float, metavar="S", help="of each figure: 3, or 0.5 with --quick")
+    add("--jobs", type=positive, metavar="N", help="of memory, while it may grow: 100000")
+    add("--rows", type=positive, metavar="N", help="of backlog, at most of a kind: 1000000")
     add("--quick", action="store_true", help="rougher, in a few minutes")
     add("--write", action="store_true", help="keep the figures, and write docs/performance.md")
     parser.set_defaults(names=names)
@@ -148,19 +153,25 @@ def fork_per_job(bench: rounds.Bench, options: argparse.Namespace) -> Record:
 
 
 def memory(bench: rounds.Bench, options: argparse.Namespace) -> Record:
-    """MB of the parents and of each worker."""
+    """MB of the parents and of each worker; of the queue itself, whether it grows."""
     number, workers = min(count(options), 3), (options.workers or [4])[0]
     runs = {
         str(mb): rounds.run(bench, number, "memory", workers, ballast=mb, count=500)
         for mb in (0, 100)
     }
+    if BY_NAME[OWN] in bench.systems:
+        jobs = options.jobs or (10_000 if options.quick else 100_000)
+        limit = max(rounds.LIMIT, jobs / SLOWEST)
+        grown = bench.ask(BY_NAME[OWN], "growth", workers, limit=limit, jobs=jobs)
+        runs["growth"] = [{OWN: grown}]
     return recorded(bench, "memory", [], runs)
 
 
 def backlog(bench: rounds.Bench, options: argparse.Namespace) -> Record:
     """The fetch and schedule() beside more and more rows."""
-    sizes = SIZES[:-1] if options.quick else SIZES
-    found = bench.ask(BY_NAME[OWN], "backlog", sizes=sizes, priorities=[1, 100])
+    most = options.rows or (SIZES[-2] if options.quick else SIZES[-1])
+    sizes = [size for size in SIZES if size <= most]
+    found = bench.ask(BY_NAME[OWN], "backlog", limit=HOUR, sizes=sizes, priorities=[1, 100])
     return recorded(bench, "backlog", [], {"": [{OWN: found}]})
 
 

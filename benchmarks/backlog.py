@@ -1,4 +1,5 @@
-"""Whether the queue stays as fast however much lies in its table: waiting, done, in the future.
+"""Whether the queue stays as fast however much lies in its table: waiting, done, in the future, or
+dead and not to be removed, since a transaction that is still open is older.
 
 Run by ``python -m benchmarks backlog`` in the queue's own environment, on its scratch database.
 """
@@ -9,41 +10,97 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median, quantiles
 from typing import Any
 
 import django
+from django.core.management import call_command
 from django.db import connection
 
 PAGE = 64
 READS = 200
+PATIENCE = 15.0
+"""Seconds after which fewer reads have to do."""
+DRAINED = 200
 BLOCK = 1_000
 SHARES = ("waiting", "executed", "future")
 
+OLD = {
+    "postgresql": ("BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT 1 FROM async_job LIMIT 1"),
+    "mysql": ("START TRANSACTION WITH CONSISTENT SNAPSHOT",),
+    "sqlite": ("BEGIN", "SELECT 1 FROM async_job LIMIT 1"),
+}
+"""Statements that begin a transaction which sees the rows as they are, from now on."""
 
-def backlog(sizes: list[int], priorities: list[int]) -> list[dict[str, Any]]:
-    """By size and number of priorities: milliseconds of a fetch and of ``schedule()``, and how the
-    database carries the fetch out."""
-    return [_measured(size, number) for number in priorities for size in sizes]
+
+def backlog(sizes: list[int], priorities: list[int]) -> dict[str, Any]:
+    """By size and number of priorities, and beside an old transaction: milliseconds of a fetch and
+    of ``schedule()``, jobs a second, and how the database carries the fetch out."""
+    depths = [_measured(size, number) for number in priorities for size in sizes]
+    return {"depths": depths, "aged": _aged(max(sizes))}
 
 
 def _measured(size: int, priorities: int) -> dict[str, Any]:
     _fill(size, priorities)
+    return {"size": size, "priorities": priorities, **_figures(), "explain": _explained()}
+
+
+def _figures() -> dict[str, Any]:
     return {
-        "size": size,
-        "priorities": priorities,
         "fetch": _milliseconds(_fetch),
         "schedule": _milliseconds(_schedule),
-        "explain": _explained(),
+        "drain": _drain(),
     }
 
 
-def _fill(size: int, priorities: int) -> None:
+def _aged(size: int) -> dict[str, Any]:
+    """With a few jobs that wait, once so many before them have been done: before that, beside a
+    transaction that is older than all of it, and after the end of that."""
+    from django.utils import timezone
+
+    from django_async.models import Job
+
+    found: dict[str, Any] = {"size": size}
+    _fill(BLOCK, 1, SHARES[:1])
+    found["before"] = _figures()
+    _fill(size + BLOCK, 1, SHARES[:1])
+    last = Job.objects.order_by("-pk").values_list("pk", flat=True)[BLOCK]
+    with _old_transaction():
+        now = timezone.now()
+        Job.objects.filter(pk__lte=last).update(started=now, executed=now, attempts=1)
+        found["beside"] = _figures()
+        found["explain"] = _explained()
+    found["after"] = _figures()
+    return found
+
+
+@contextmanager
+def _old_transaction() -> Iterator[None]:
+    """Within the block, a transaction that began before it is open in another session."""
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            for statement in OLD[other.vendor]:
+                cursor.execute(statement)
+        yield
+    finally:
+        other.close()
+
+
+def _drain() -> float:
+    """Jobs a second of one process."""
+    began = time.perf_counter()
+    call_command("flush_queue", jobs=DRAINED, verbosity=0)
+    return DRAINED / (time.perf_counter() - began)
+
+
+def _fill(size: int, priorities: int, shares: tuple[str, ...] = SHARES) -> None:
     """So many rows that wait, as many that are done, as many of the future, over the priorities."""
     from benchmarks.driver import empty
 
     empty()
-    for share in SHARES if size else ():
+    for share in shares if size else ():
         _insert_block(share, min(size, BLOCK), priorities)
         done = BLOCK
         while done < size:
@@ -116,8 +173,11 @@ def _milliseconds(work: Callable[[], None]) -> dict[str, float]:
 
 def _times(work: Callable[[], None]) -> Iterator[float]:
     work()
+    end = time.perf_counter() + PATIENCE
     for _ in range(READS):
         began = time.perf_counter()
+        if began > end:
+            return
         work()
         yield (time.perf_counter() - began) * 1000
 

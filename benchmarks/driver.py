@@ -34,6 +34,8 @@ SAMPLE = {"W3": 2, "W4": 2, "W4 in a transaction": 2}
 SAMPLE_AT_LEAST = 100
 LARGEST = 50_000
 MANY = 10_000
+LOOKS = 20
+"""At the memory, while it may grow."""
 
 
 def prepare() -> None:
@@ -204,6 +206,20 @@ def forks(seconds: float) -> dict[str, float]:
         return {"rate": rate(by_queue(_adapter(), group), WORKERS, seconds)}
 
 
+def growth(jobs: int) -> dict[str, list[float]]:
+    """MB that the parent occupies, and a worker on average, before so many jobs and as they go."""
+    found: dict[str, list[float]] = {"jobs": [], "parent": [], "worker": []}
+    with _service() as group:
+        for done in range(0, jobs + 1, max(1, jobs // LOOKS)):
+            if done:
+                _timed(group, "W2", done - int(found["jobs"][-1]))
+            children = group.children()
+            found["jobs"].append(done)
+            found["parent"].append(processes.rss(group.roots[0].pid))
+            found["worker"].append(sum(map(processes.rss, children)) / len(children))
+    return found
+
+
 @contextmanager
 def _service(commands: Sequence[Sequence[str]] | None = None) -> Iterator[processes.Group]:
     """The system's workers, each of which has run a first job."""
@@ -242,7 +258,8 @@ def empty() -> None:
     tables = [
         name for name in connection.introspection.table_names() if name != "django_migrations"
     ]
-    connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), tables))
+    flush = connection.ops.sql_flush(no_style(), tables, reset_sequences=True)  # MariaDB truncates
+    connection.ops.execute_sql_flush(flush)
     if connection.vendor != "mysql":
         _execute("ANALYZE")
     if SYSTEM.redis:
@@ -282,6 +299,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "enqueue": enqueue,
     "latency": latency,
     "memory": memory,
+    "growth": growth,
     "forks": forks,
 }
 

@@ -139,6 +139,11 @@ def pss(pid: int) -> float:
     return _memory(pid, "Pss:")
 
 
+def rss(pid: int) -> float:
+    """MB of memory, whoever shares it."""
+    return _memory(pid, "Rss:")
+
+
 def private(pid: int) -> float:
     """MB of memory that it shares with nobody."""
     return _memory(pid, "Private_Dirty:") + _memory(pid, "Private_Clean:")

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from benchmarks import plot, texts
+from benchmarks import cells, plot, texts
 from benchmarks.catalogue import BY_NAME, OWN, YARDSTICK
+from benchmarks.cells import Row
 from benchmarks.figures import NOTHING, each, percentiles, ratio, spread, systems
 from benchmarks.record import Record
 
 NONE = "-"
 
 Plots = dict[str, str]
-Row = list[str]
 
 
 @dataclass(slots=True)
@@ -160,18 +160,14 @@ def _latency_row(rounds: Sequence[dict[str, Any]], system: str) -> Row:
 def _memory(record: Record, page: Document) -> None:
     page.parts.append(f"## Memory, {_server(record)}\n")
     page.parts.append(texts.MEMORY)
-    names = systems(record.runs["0"], lambda _: 0.0)
+    bare, large = record.runs["0"], record.runs["100"]
     rows = [
-        [one, *(cell for run in record.runs.values() for cell in _mb(run, one))] for one in names
+        [one, *cells.shared_mb(bare, one), *cells.added_mb(bare, large, one)]
+        for one in systems(bare, lambda _: 0.0)
     ]
-    page.table(["", "all", "a worker's own", "all, 100 MB", "a worker's own, 100 MB"], rows)
-
-
-def _mb(rounds: Sequence[dict[str, Any]], system: str) -> Row:
-    taken = [one[system] for one in rounds if system in one]
-    total = spread(sum(one["parents"]) + sum(one["children"]) for one in taken)
-    own = spread(sum(one["private"]) / len(one["private"]) for one in taken)
-    return [total.show(), own.show(".1f")]
+    page.table(["", "all", "parents", "a worker", "its own", "100 MB add", "its own then"], rows)
+    for grown in record.runs.get("growth", ()):
+        page.parts.append(texts.GROWTH.format(**cells.growth(grown[OWN])))
 
 
 def _scaling(record: Record, page: Document) -> None:
@@ -197,9 +193,9 @@ def _fork_per_job(record: Record, page: Document) -> None:
     page.parts.append(f"## A fork for each job, {_server(record)}\n")
     page.parts.append(texts.FORK_PER_JOB)
     rows = [
-        [workers, *_fork_row(rounds, one)]
+        [workers, *cells.fork_row(rounds, one)]
         for workers, rounds in record.runs.items()
-        for one in systems(rounds, partial(_middle, rounds))
+        for one in systems(rounds, partial(cells.middle, rounds))
     ]
     page.table(
         ["workers", "", "a second", "to the loop", "to one child at a time", "django-async to it"],
@@ -207,42 +203,28 @@ def _fork_per_job(record: Record, page: Document) -> None:
     )
 
 
-def _middle(rounds: Sequence[dict[str, Any]], system: str) -> float:
-    return spread(each(rounds, system, "rate")).middle
-
-
-def _fork_row(rounds: Sequence[dict[str, Any]], system: str) -> Row:
-    to_loop = NOTHING if system == YARDSTICK else ratio(rounds, system, YARDSTICK, "rate")
-    to_alone = spread(
-        one[system]["rate"] / one[YARDSTICK]["alone"]
-        for one in rounds
-        if system in one and YARDSTICK in one
-    )
-    to_own = NOTHING if system == OWN else ratio(rounds, OWN, system, "rate")
-    return [
-        "bare loop" if system == YARDSTICK else system,
-        spread(each(rounds, system, "rate")).show(),
-        *(figure.show(".2f") for figure in (to_loop, to_alone, to_own)),
-    ]
-
-
 def _backlog(record: Record, page: Document) -> None:
     page.parts.append(f"## Backlog, {_server(record)}\n")
     page.parts.append(texts.BACKLOG)
     [[found]] = record.runs.values()
-    measured: list[dict[str, Any]] = found[OWN]
+    depths, aged = found[OWN]["depths"], found[OWN]["aged"]
     page.table(
-        ["rows of each kind", "priorities", "fetch p50", "p99", "schedule p50", "p99"],
-        [
-            [f"{one['size']:,}", str(one["priorities"])]
-            + [f"{one[what][p]:.2f}" for what in ("fetch", "schedule") for p in ("p50", "p99")]
-            for one in measured
-        ],
+        ["rows of each kind", "priorities", *cells.BACKLOG_HEAD],
+        [[f"{one['size']:,}", str(one["priorities"]), *cells.backlog_row(one)] for one in depths],
     )
-    plans = "\n\n".join(max(measured, key=lambda one: (one["size"], one["priorities"]))["explain"])
+    _plans("from the largest backlog", depths[-1], page)
+    page.parts.append(texts.AGED.format(size=aged["size"]))
+    moments = {"before": "before", "beside": "beside the transaction", "after": "after its end"}
+    rows = [[said, *cells.backlog_row(aged[moment])] for moment, said in moments.items()]
+    page.table(["", *cells.BACKLOG_HEAD], rows)
+    _plans("beside the transaction", aged, page)
+
+
+def _plans(where: str, found: dict[str, Any], page: Document) -> None:
+    plans = "\n\n".join(found["explain"])
     page.parts.append(
-        "<details><summary>How the database carries out the fetch from the largest backlog"
-        f"</summary>\n\n```\n{plans}\n```\n\n</details>\n"
+        f"<details><summary>How the database carries out the fetch {where}</summary>"
+        f"\n\n```\n{plans}\n```\n\n</details>\n"
     )
 
 

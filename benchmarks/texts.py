@@ -44,8 +44,16 @@ Where nothing wakes a service, it looks for jobs once in `POLL_MAX`, a second.
 """
 
 MEMORY = """\
-MB after 500 jobs, with 4 workers: what all processes take (PSS), and what a worker has to itself;
-bare, and with an application that holds 100 MB of objects before its workers are there.
+MB after 500 jobs, with 4 workers, in a project of two apps: what all processes take together (PSS:
+what several share counts once), the parents of it, a worker of it, and what a worker has to itself.
+Then with an application that holds 100 MB of objects before its workers are there: what it adds to
+all processes together, and what a worker has to itself.
+"""
+
+GROWTH = """\
+The parent of django-async occupied {first:.1f} MB before {jobs:,} jobs that do nothing,
+{half:.1f} MB after half of them and {last:.1f} MB at their end; a worker on average
+{worker_first:.1f} and {worker_last:.1f} MB (RSS, what it shares with others included).
 """
 
 SCALING = """\
@@ -61,7 +69,13 @@ through Django, inserts one row, and ends: no queue, no transaction. django-asyn
 
 BACKLOG = """\
 As many rows wait as are executed, and as many as lie in the future. Milliseconds of reading the
-next 64 jobs, and of `schedule()`.
+next 64 jobs, and of `schedule()`; W2 jobs a second, over 200 of them, in one process without
+workers.
+"""
+
+AGED = """\
+A thousand jobs wait, and {size:,} before them have been executed: what is left of these in the
+indexes cannot be removed while a transaction is open that is older.
 """
 
 NOTIFY = """\

@@ -109,6 +109,39 @@ def test_the_page_has_the_latency_after_a_silence_where_it_was_measured() -> Non
     assert f"| {PEER} | 1.5 | 2.0 | 3.5 | 4.0 | 50 (50 to 50) | 0.5% (0.5% to 0.5%) |" in page
 
 
+def test_the_page_has_the_memory_of_each_process_and_whether_the_parent_grows() -> None:
+    bare = {"parents": [30.0], "children": [10.0, 14.0], "private": [8.0, 9.0]}
+    large = {"parents": [80.0], "children": [35.0, 37.0], "private": [8.0, 9.0]}
+    grown = {"jobs": [0, 50, 100], "parent": [40.0, 41.0, 41.5], "worker": [38.0, 39.0, 39.0]}
+    runs = {"0": [{OWN: bare}], "100": [{OWN: large}], "growth": [{OWN: grown}]}
+    page, _ = report.document([record(experiment="memory", names=[], runs=runs)])
+    [row] = [line for line in page.splitlines() if line.startswith(f"| {OWN} | 54")]
+    assert row == (
+        f"| {OWN} | 54 (54 to 54) | 30 (30 to 30) | 12 (12 to 12) | 8.5 (8.5 to 8.5)"
+        " | 98 (98 to 98) | 8.5 (8.5 to 8.5) |"
+    )
+    said = page.replace("\n", " ")
+    assert "occupied 40.0 MB before 100 jobs that do nothing, 41.0 MB after half" in said
+    assert "41.5 MB at their end; a worker on average 38.0 and 39.0 MB" in said
+
+
+def test_the_page_has_the_backlog_by_depth_and_beside_an_old_transaction() -> None:
+    figures = {
+        "fetch": {"p50": 1.0, "p99": 2.0},
+        "schedule": {"p50": 3.0, "p99": 4.0},
+        "drain": 1500.0,
+        "explain": ["Index Scan"],
+    }
+    depths = [{**figures, "size": size, "priorities": 1} for size in (0, 1000)]
+    aged = {"size": 1000, "explain": ["Seq Scan"]}
+    aged |= dict.fromkeys(("before", "beside", "after"), figures)
+    runs = {"": [{OWN: {"depths": depths, "aged": aged}}]}
+    page, _ = report.document([record(experiment="backlog", names=[], runs=runs)])
+    assert "| 1,000 | 1 | 1.00 | 2.00 | 3.00 | 4.00 | 1,500 |" in page
+    assert "| beside the transaction | 1.00 | 2.00 | 3.00 | 4.00 | 1,500 |" in page
+    assert page.index("Index Scan") < page.index("Seq Scan")
+
+
 def test_the_page_compares_a_fork_for_each_job_with_a_bare_loop() -> None:
     loop = {"rate": 100.0, "alone": 50.0}
     rounds = [{YARDSTICK: loop, OWN: {"rate": 80.0}, "rq": {"rate": 40.0}}] * 2
