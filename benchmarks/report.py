@@ -113,11 +113,15 @@ def _enqueue(record: Record, page: Document) -> None:
     [rounds] = record.runs.values()
     forms = ("one", "inside", "many")
     ranked = systems(rounds, lambda one: spread(each(rounds, one, "one")).middle)
-    rows = [
-        [one, *(spread(each(rounds, one, form)).show() for form in forms), _joins(one)]
-        for one in ranked
-    ]
+    rows = [[one, *(_enqueued(rounds, one, form) for form in forms), _joins(one)] for one in ranked]
     page.table(["", "one by one", "in one transaction", "many", "joins the transaction"], rows)
+
+
+def _enqueued(rounds: Sequence[dict[str, Any]], system: str, form: str) -> str:
+    """The rate, and of django-async's its ratio to the yardstick's."""
+    rate = spread(each(rounds, system, form)).show()
+    to_yardstick = ratio(rounds, system, YARDSTICK, form)
+    return f"{rate}; {to_yardstick.show('.2f')}" if system == OWN else rate
 
 
 def _joins(system: str) -> str:

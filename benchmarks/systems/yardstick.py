@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gc
+import json
 import multiprocessing
 from typing import Any
 
 from django.db import connection, connections, transaction
+from django.db.models import Model
 from django.utils import timezone
 
 from benchmarks import jobs, tally
 from benchmarks.models import Ticket
+from django_async.models import Job
+
+IDENTITY = "0" * 40
 
 SAMPLE = 200
 """Transactions that tell how many are needed."""
@@ -20,6 +25,22 @@ def measure(workload: str, workers: int, seconds: float) -> float:
     """Transactions a second of so many processes, over about so many seconds."""
     rate = _rate(workload, workers, SAMPLE if workload in ("W1", "W2", "W5") else 2 * workers)
     return _rate(workload, workers, max(workers, round(rate * seconds)))
+
+
+def enqueue(workload: str, argument: str) -> object:
+    """The row of a job as Django saves it, with no more than that."""
+    job = _row(workload, argument)
+    Model.save(job, force_insert=True)
+    return job
+
+
+def enqueue_many(workload: str, argument: str, count: int) -> object:
+    return Job.objects.bulk_create(_row(workload, argument) for _ in range(count))
+
+
+def _row(workload: str, argument: str) -> Job:
+    args = json.dumps([workload, argument])
+    return Job(name="benchmarks.jobs.run_inside", args=args, identity=IDENTITY)
 
 
 def _rate(workload: str, workers: int, count: int) -> float:
