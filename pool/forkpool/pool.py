@@ -353,8 +353,13 @@ class ForkPool(Pool):
 
     def _hear(self, worker: Worker, messages: list[bytes]) -> None:
         for message in messages:
+            was_ready = worker.ready
             if end := worker.hear(message):
                 self._ended.append(end)
+            if worker.ready and not was_ready:
+                self._starts.note_success()
+                # Whatever it has taken by now: then that is left for another one no more.
+                self._rested = True
             if worker.channel.unsent:
                 self._watch.also_writable(worker.channel, True)
             self._assign(worker)
@@ -369,9 +374,6 @@ class ForkPool(Pool):
         elif worker.overdue or worker.worn:
             self._missing += 1
             worker.dismiss()
-        elif worker.ready and not worker.finished:
-            self._starts.note_success()
-            self._rested = True
 
     def _bury(self, worker: Worker) -> None:
         """Take a dead worker out of the books, and see to its replacement."""

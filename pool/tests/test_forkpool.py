@@ -13,6 +13,7 @@ from forkpool import (
     NotPicklable,
     TaskRaised,
 )
+from pool.tests.conftest import DEADLINE
 
 FOREVER = 100_000.0  # seconds
 
@@ -145,6 +146,42 @@ def test_a_child_runs_no_more_tasks_than_allowed(waiting: Any, limit: int) -> No
         pids = [waiting.run(pool, os.getpid).value for _ in range(6)]
         assert pids == [pid for pid in pids[::limit] for _ in range(limit)]
         assert len(set(pids)) == 6 // limit == len(forks)
+
+
+def test_a_worker_that_begins_with_anothers_task_makes_room_for_the_next(
+    waiting: Any, gate: Any
+) -> None:
+    """The early one is ready, and a task is laid down for it; but the late one gets it."""
+    forks: list[None] = []
+    (begin_reader, begin), (runs, run_writer) = os.pipe(), os.pipe()
+
+    def initializer() -> None:
+        if len(forks) == 1:
+            os.read(begin_reader, 1)
+
+    def task() -> int:
+        os.write(run_writer, b".")
+        return int(gate.pass_through())
+
+    with ForkPool(2, initializer=initializer, before_fork=lambda: forks.append(None)) as pool:
+        waiting.idle(pool)
+        late, early = pool.pids
+        os.kill(early, signal.SIGSTOP)
+        os.waitid(os.P_PID, early, os.WSTOPPED | os.WNOWAIT)
+        pool.submit(task)
+        assert pool.room == 0
+        os.write(begin, b".")
+        waiting.readable(runs)
+        before = time.monotonic()
+        assert pool.wait(DEADLINE) == []
+        assert time.monotonic() < before + DEADLINE
+        assert pool.room == 1
+        os.kill(early, signal.SIGCONT)
+        gate.open()
+        [ended] = waiting.ends(pool, 1)
+        assert ended.value == late
+    for descriptor in (begin_reader, begin, runs, run_writer):
+        os.close(descriptor)
 
 
 def test_a_wakeup_may_be_closed_before_a_fork(waiting: Any) -> None:
