@@ -61,8 +61,6 @@ _handler_of: Callable[[int], Any] = _c_signal.getsignal
 """The function in C: what wraps it makes an enumeration's member of each answer, which takes ten
 times as long, after each job, for some sixty signals."""
 
-_SIGNALS = _c_signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-
 _TIMERS = [
     getattr(signal, name)
     for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
@@ -195,4 +193,8 @@ def _read_umask() -> int:
 
 
 def _read_handlers() -> dict[int, Any]:
-    return {signum: handler for signum in _SIGNALS if (handler := _handler_of(signum)) is not None}
+    return {
+        signum: handler
+        for signum in _c_signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+        if (handler := _handler_of(signum)) is not None
+    }
