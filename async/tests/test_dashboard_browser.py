@@ -273,13 +273,15 @@ def test_it_is_worked_through_in_order_by_keyboard(browser: Browser) -> None:
         open_dashboard(browser, every=60)
         browser.find("[data-async=toggle]").send_keys(Keys.NULL)
         browser.run("document.querySelector('[data-async=toggle]').focus()")
-        reached = [_tab(browser) for _ in range(9)]
+        reached = [_tab(browser) for _ in range(16)]
+    counts = ("due", "running", "scheduled", "failing", "discarded", "executed", "cancelled")
     assert [name for name in reached if "async-run-" not in name] == [
+        *(f"async-count-{state}" for state in counts),
         *("async-oldest", "async-scroll-running"),
         *("async-summary-hour", "async-summary-day", "async-summary-week"),
         *("async-window-hour", "async-window-day"),
     ]
-    assert reached[2] == f"async-run-{running.pk}"
+    assert reached[9] == f"async-run-{running.pk}"
 
 
 def _tab(browser: Browser) -> str:
