@@ -137,11 +137,11 @@ def named(text: str) -> Q | None:
 
 
 def mentions(text: str) -> Q:
-    """That a job has the text in its function's path, or near the beginning of its arguments; of
-    jobs that are ``with_arguments()``."""
+    """That a job has the text in its function's path, or near the beginning of its arguments, or is
+    called so as a whole; of jobs that are ``with_arguments()``."""
     stored = json.dumps(text)[1:-1]
     in_arguments = Q(start_of_args__icontains=stored) | Q(start_of_kwargs__icontains=stored)
-    return Q(name__icontains=text) | in_arguments
+    return Q(name__icontains=text) | in_arguments | Q(identity=identity_of(text))
 
 
 def with_arguments(jobs: QuerySet[Job]) -> QuerySet[Job]:

@@ -115,6 +115,7 @@ def test_where_nobody_knows_what_runs_the_list_is_there_all_the_same(
         ({"q": "M\u00fcnchen"}, Q(queue="mail")),
         ({"q": "later", "state": "due"}, Q(pk=None)),
         ({"q": "suite.jobs.note(text='later')"}, Q(priority=7, queue="default")),
+        ({"q": "suite.jobs.note('of old')"}, Q(args='["of old"]')),
         ({"q": "'; DROP TABLE async_job; --"}, Q(pk=None)),
         ({"q": "100%_"}, Q(pk=None)),
     ],
