@@ -198,7 +198,7 @@ def test_a_signal_that_comes_late_hits_nobody(case: Case, gate: Any) -> None:
 
 def quick(number: int) -> int:
     with interruptible():
-        for _ in range(100 * number):  # up to some milliseconds
+        for _ in range(30 * number):  # up to a millisecond
             pass
         return number
 
@@ -213,7 +213,7 @@ def test_at_any_moment_of_a_tasks_life_it_hits_that_task_or_none(case: Case) -> 
         case.waiting.idle(case.pool)
         task = case.pool.submit(quick, number)
         if number % 2:
-            for _ in range(number % 100 * number // 2):
+            for _ in range(number % 100 * number // 6):
                 time.monotonic()
             assert case.pool.interrupt(task.number)
         ended += case.waiting.ends(case.pool, 1)

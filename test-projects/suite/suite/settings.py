@@ -80,6 +80,8 @@ TEMPLATES = [
 ]
 ROOT_URLCONF = "suite.urls"
 SECRET_KEY = "for tests only"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+"""The default one takes a second for each user that a test makes."""
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"  # which the queue must not go by
