@@ -198,11 +198,11 @@ def test_a_signal_that_comes_late_hits_nobody(case: Case, gate: Any) -> None:
 
 def quick(number: int) -> int:
     with interruptible():
-        spin(0.002)
+        be_busy(0.002)
         return number
 
 
-def spin(seconds: float) -> None:
+def be_busy(seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass
@@ -217,7 +217,7 @@ def test_at_any_moment_of_a_tasks_life_it_hits_that_task_or_none(case: Case) -> 
         case.waiting.idle(case.pool)
         task = case.pool.submit(quick, number)
         if number % 2:
-            spin(number % 100 * 0.00003)
+            be_busy(number % 100 * 0.00003)
             assert case.pool.interrupt(task.number)
         ended += case.waiting.ends(case.pool, 1)
         if number % 2 and ended[-1].error:
