@@ -71,6 +71,7 @@ def test_a_job_alone_has_none() -> None:
     assert neighbours(schedule(nothing)) == ([], [])
 
 
+@pytest.mark.django_db(transaction=True)  # to analyse tables commits what there is, on MariaDB
 def test_the_cost_does_not_grow_with_the_queue() -> None:
     found = []
     for number in (1_000, 6_000):
