@@ -1,23 +1,15 @@
-"""Database connections across a fork: no child uses or ends what it inherits.
+"""Database connections across a fork: the parent's end before it, and none is inherited.
 
 A child that closes a connection which it inherited ends the parent's session: libpq and mysqlclient
-say goodbye to the server, mysqlclient even from the garbage collector. So a child puts another file
-in the place of the socket, and never closes the connection. What it cannot let go of in that way
-the parent closes before it forks: a pool of connections, whose threads a fork does not copy, and
-which hands other processes' rows to its readers; a file of SQLite, whose locks are the process's.
-
-The parent keeps the sessions that it needs: to connect anew, and to become known again, would take
-it longer than to fork.
+say goodbye to the server, mysqlclient even from the garbage collector. A pool of connections that
+survives a fork hands other processes' rows to its readers.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
 from typing import Any
 
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from django_async import sessions, sidecar
@@ -26,12 +18,9 @@ _kept: list[Any] = []
 """Connections that must never be collected here: their end would be told to the server."""
 
 
-def close_connections(needed: Collection[str] = ()) -> None:
-    """In the parent, before each fork: close every connection, pools included. Of the databases
-    that it needs, those stay of which a child can let go."""
+def close_connections() -> None:
+    """In the parent, before each fork: close every connection, pools included."""
     for connection in connections.all(initialized_only=True):
-        if connection.alias in needed and _can_stay(connection):
-            continue
         connection.close()
         if hasattr(connection, "close_pool"):
             connection.close_pool()
@@ -45,35 +34,12 @@ def begin_worker() -> None:
 
 
 def forget_connections() -> None:
-    """Drop what this process inherited, without a word to the server."""
+    """Drop what this process inherited all the same, without a word to the server."""
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
-            _cut_off(connection)
             _kept.append(connection.connection)
             connection.connection = None
             sessions.forget_transaction(connection)
         pools = getattr(connection, "_connection_pools", {})  # PostgreSQL's, from Django 5.1 on
         if pool := pools.pop(connection.alias, None):
             _kept.append(pool)
-
-
-def _can_stay(connection: BaseDatabaseWrapper) -> bool:
-    return not connection.settings_dict["OPTIONS"].get("pool") and _socket(connection) is not None
-
-
-def _cut_off(connection: BaseDatabaseWrapper) -> None:
-    """Have whatever is sent through the connection go nowhere."""
-    if (descriptor := _socket(connection)) is not None:
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nowhere, descriptor, inheritable=False)
-        os.close(nowhere)
-
-
-def _socket(connection: BaseDatabaseWrapper) -> int | None:
-    """Its descriptor, if the driver tells: those of PostgreSQL do, and mysqlclient."""
-    try:
-        return int(connection.connection.fileno())
-    except AttributeError:  # the driver does not tell
-        return None
-    except Exception:  # noqa: BLE001 - each driver has its own error for what is closed
-        return None

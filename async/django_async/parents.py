@@ -33,7 +33,7 @@ from django_async.hints import Hint, Share
 from django_async.models import Parent
 
 LOOK_AGAIN = 0.1
-"""Seconds. A parent that has closed its connection in order to fork has a new one by then."""
+"""Seconds. A parent that has closed its connections in order to fork has a new one by then."""
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ class Registration:
     @property
     def is_shown(self) -> bool:
         """Whether others know that this parent lives. They take it for dead before it has begun,
-        and when its connection has ended."""
+        and when its connection has ended, as before a fork."""
         session = self._locked_on
         return session is not None and connections[self.using].connection is session
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import urllib.request
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -233,8 +233,8 @@ def test_with_metrics_the_parent_has_one_thread_whenever_it_forks(
     threads: list[int] = []
     close = forking.close_connections
 
-    def count_threads(needed: Collection[str] = ()) -> None:
-        close(needed)
+    def count_threads() -> None:
+        close()
         threads.append(len(list(Path("/proc/self/task").iterdir())))
 
     monkeypatch.setattr(flush_queue, "close_connections", count_threads)

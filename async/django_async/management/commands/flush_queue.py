@@ -114,7 +114,7 @@ class Command(BaseCommand):
             )
         if not options["workers"]:
             sessions.loosen_waits()
-        pool = stack.enter_context(_pool(options, stop, aliases))
+        pool = stack.enter_context(_pool(options, stop))
         lanes = [_lane(alias, pool, options) for alias in aliases]
         shown = self._reporter(lanes, options)
         stack.callback(shown.close)
@@ -244,14 +244,14 @@ def _databases(named: list[str] | str) -> list[str]:
     return aliases or [DEFAULT_DB_ALIAS]
 
 
-def _pool(options: dict[str, Any], stop: StopSignals, aliases: list[str]) -> Pool:
+def _pool(options: dict[str, Any], stop: StopSignals) -> Pool:
     if not options["workers"]:
         return InlinePool(wakeup=stop.fileno())
     workplace.prepare()
     return ForkPool(
         options["workers"],
         initializer=worker.begin,
-        before_fork=partial(close_connections, aliases),
+        before_fork=close_connections,
         ahead=AHEAD * options["workers"] if _options(options).keep_going else 0,
         max_tasks_per_child=options["max_jobs_per_worker"],
         max_memory_per_child=options["max_memory_per_worker"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from random import Random
 
 from django.db import connections
@@ -28,10 +27,8 @@ def fork_beside_connections(world: World, scale: Scale, rng: Random) -> Figures:
     forks = scale.count(100, 1_000)
     reads = _Forking(list(connections), rng, close_connections).run(forks)
     if world.database != "sqlite":  # which forbids to fork beside an open file
-        # As a service keeps its sessions; and an application that forks by itself and closes
-        # nothing: the children must forget it. With a pool of psycopg's that takes long.
-        keep = partial(close_connections, list(connections))
-        reads += _Forking(list(connections), rng, keep).run(forks)
+        # An application that forks by itself and closes nothing: the children must forget it. With
+        # a pool of psycopg's that takes long.
         aliases = [alias for alias in connections if scale.strict or alias != "pooled"]
         reads += _Forking(aliases, rng, None).run(forks)
     Entry.objects.all().delete()
