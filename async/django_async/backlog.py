@@ -90,7 +90,7 @@ def oldest(using: str | None = None) -> tuple[Job, datetime] | None:
 def count_waiting(at_most: int, using: str | None = None) -> int:
     """How many jobs have their time to come, up to so many, counted where they are."""
     number = 0
-    for future in later(using):
+    for future in islice(later(using), MOST_PRIORITIES):
         number += future.values("scheduled")[: at_most - number].count()
         if number >= at_most:
             break
@@ -98,20 +98,20 @@ def count_waiting(at_most: int, using: str | None = None) -> int:
 
 
 def due(using: str | None = None) -> Iterator[QuerySet[Job]]:
-    """The jobs whose time has come, in order, as parts that are each read along the index; those
-    that run without a transaction are among them."""
-    return (jobs for jobs, _ in islice(_ranges(census.pending_jobs(using)), 2 * MOST_PRIORITIES))
+    """The jobs whose time has come, in order, in ranges that are each read along the index: two for
+    each priority. Those that run without a transaction are among them."""
+    return (jobs for jobs, _ in _ranges(census.pending_jobs(using)))
 
 
 def later(using: str | None = None) -> Iterator[QuerySet[Job]]:
-    """The jobs whose time is to come, likewise."""
-    for here in islice(_priorities(census.pending_jobs(using)), MOST_PRIORITIES):
+    """The jobs whose time is to come, likewise, in one range for each priority."""
+    for here in _priorities(census.pending_jobs(using)):
         yield here.filter(scheduled__gt=DatabaseNow()).order_by("scheduled", "id")
 
 
 def sample(number: int, using: str | None = None) -> Iterator[str]:
     """The names of the first so many jobs that are due, about in their order."""
-    for jobs in due(using):
+    for jobs in islice(due(using), 2 * MOST_PRIORITIES):
         names = list(jobs.values_list("name", flat=True)[:number])
         yield from names
         number -= len(names)

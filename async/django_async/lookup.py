@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from django.db.models import Case, Q, QuerySet, Value, When
 from django.db.models.functions import Left
@@ -39,13 +40,14 @@ STATES = ("due", "running", "scheduled", "failing", "discarded", "executed", "ca
 
 LARGEST_ID = (1 << 63) - 1
 
-STEPS = ((0, 1_000), (1_000, LOOKED_AT + 1))
-"""Most often there is enough among the first ones."""
+FIRST = 1_000
+"""Jobs that are read at first: most often there are enough among them."""
 
-ALWAYS = Value(True)
+RANGES = 200
+"""Ranges of a part that are looked at, at the most: each takes a statement."""
 
-Part = QuerySet[Job]
-"""Jobs in the order of an index."""
+Part = Iterable[QuerySet[Job]]
+"""Jobs in the order of an index: one range of it, or several behind each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,7 @@ def find(parts: Iterable[Part], condition: Q) -> Found:
     ids: dict[int, None] = {}
     is_all = True
     for part in parts:
-        for number, (job_id, is_hit) in enumerate(_look(part, condition)):
-            if is_hit:
-                ids[job_id] = None
-            if number == LOOKED_AT or len(ids) > FOUND:
-                is_all = False
-                break
+        is_all = _search(part, condition, ids) and is_all
         if len(ids) > FOUND:
             break
     return Found(list(ids)[:FOUND], are_more=len(ids) > FOUND, is_all=is_all)
@@ -79,20 +76,25 @@ def parts(state: str, using: str) -> Iterator[Part]:
     """Where the jobs of a state are, the first ones first; of no state, all jobs."""
     jobs = Job.objects.using(using)
     if state == "due":
-        yield from backlog.due(using)
+        yield backlog.due(using)
     elif state == "scheduled":
-        yield from backlog.later(using)
+        yield backlog.later(using)
     elif state == "failing":
-        yield _lowest(using)
+        yield [lowest(using)]
     elif state == "running":
-        yield jobs.filter(is_in(state, using)).order_by("-pk")
+        yield [jobs.filter(is_in(state, using)).order_by("-pk")]
     elif state in ENDED:
-        yield ended(state, using)
+        yield [ended(state, using)]
     else:
-        yield from (jobs.order_by("-pk"), _lowest(using))
+        yield from ([jobs.order_by("-pk")], [lowest(using)])
 
 
-def ended(state: str, using: str) -> Part:
+def lowest(using: str) -> QuerySet[Job]:
+    """The pending jobs, those of the lowest priority first: each failure lowers it."""
+    return census.pending_jobs(using).order_by("priority", "scheduled", "id")
+
+
+def ended(state: str, using: str) -> QuerySet[Job]:
     """What has ended so, the latest first."""
     return Job.objects.using(using).filter(is_in(state, using)).order_by(f"-{state}", "-pk")
 
@@ -152,18 +154,29 @@ def with_arguments(jobs: QuerySet[Job]) -> QuerySet[Job]:
     )
 
 
-def _look(part: Part, condition: Q) -> Iterator[tuple[int, bool]]:
-    """The ids of the first jobs of a part, and whether each meets the condition: in SQL as long as
-    it says something."""
-    is_hit = Case(When(condition, then=Value(True)), default=Value(False)) if condition else ALWAYS
-    rows = with_arguments(part).annotate(is_hit=is_hit).values_list("pk", "is_hit")
-    for begin, end in STEPS:
-        read = list(rows[begin:end])
+def _search(part: Part, condition: Q, ids: dict[int, None]) -> bool:
+    """Add those of a part that meet the condition, and say whether all of it was looked at."""
+    left = LOOKED_AT
+    for rows in part:
+        if left <= 0:
+            return False
+        for job_id, is_hit in _look(rows, condition, left + 1):
+            if left <= 0 or len(ids) > FOUND:
+                return False
+            left -= 1
+            if is_hit:
+                ids[job_id] = None
+        left -= LOOKED_AT // RANGES
+    return True
+
+
+def _look(rows: QuerySet[Job], condition: Q, most: int) -> Iterator[tuple[int, int]]:
+    """The ids of the first jobs of a range, and whether each meets the condition: as 0 or 1, since of
+    one that nothing can meet Django makes a cast, and MariaDB has none to booleans."""
+    is_hit = Case(When(condition, then=Value(1)), default=Value(0))
+    found = with_arguments(rows).annotate(is_hit=is_hit).values_list("pk", "is_hit")
+    for begin, end in pairwise((0, min(FIRST, most), most)):
+        read = list(found[begin:end])
         yield from read
         if len(read) < end - begin:
             break
-
-
-def _lowest(using: str) -> Part:
-    """The pending jobs, those of the lowest priority first: each failure lowers it."""
-    return census.pending_jobs(using).order_by("priority", "scheduled", "id")

@@ -46,6 +46,10 @@ __all__ = [
 ]
 
 
+HANDED_OUT = ("-priority", models.F("scheduled").asc(nulls_last=True), "id")
+"""The order in which the queue hands jobs out."""
+
+
 class JobQuerySet(models.QuerySet["Job"]):
     """Jobs by their state. (``exclude(executed=None)`` would become ``NOT (executed IS NULL)``, in
     which SQLite does not recognise the condition of an index.)"""
@@ -104,7 +108,7 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def in_order(self) -> JobQuerySet:
         """In the order in which the queue hands them out."""
-        return self.order_by("-priority", models.F("scheduled").asc(nulls_last=True), "id")
+        return self.order_by(*HANDED_OUT)
 
 
 class Job(models.Model):

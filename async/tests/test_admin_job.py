@@ -141,6 +141,26 @@ def test_hostile_arguments_results_and_errors_are_inert(admin_client: Client) ->
     assert "The first 20,000 of 1,000," in page
 
 
+LARGE = r"(?<!LEFT\()(?<!SUBSTR\()(?<!LENGTH\()(.)async_job\1\.\1(args|kwargs|result)\1"
+"""In a statement: something large, and not only its beginning or its length."""
+
+
+def test_nothing_large_is_read_whole_of_the_job_or_of_those_around_it(
+    admin_client: Client,
+) -> None:
+    jobs = schedule_many({"function": nothing, "args": ["x" * 900]} for _ in range(5))
+    asked = {"action": "retry", "index": "0", "_selected_action": [job.pk for job in jobs]}
+    for ask in (
+        lambda: look(admin_client, jobs[2].pk),
+        lambda: admin_client.post(reverse("admin:async_job_changelist"), asked),
+    ):
+        with CaptureQueriesContext(connection) as seen:
+            page = ask().content.decode()
+        assert "suite.jobs.nothing" in page
+        statements = [one["sql"].replace("CHAR_LENGTH(", "LENGTH(") for one in seen]
+        assert not [sql for sql in statements if re.search(LARGE, sql.partition(" WHERE ")[0])]
+
+
 def test_a_job_whose_arguments_are_no_json_is_shown(admin_client: Client) -> None:
     job = schedule(note)
     Job.objects.filter(pk=job.pk).update(args="{no json", kwargs="[]")

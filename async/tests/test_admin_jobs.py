@@ -114,6 +114,8 @@ def test_where_nobody_knows_what_runs_the_list_is_there_all_the_same(
         ({"q": "OF OLD"}, Q(args='["of old"]')),
         ({"q": "M\u00fcnchen"}, Q(queue="mail")),
         ({"q": "later", "state": "due"}, Q(pk=None)),
+        ({"q": "1", "state": "running"}, Q(pk=None)),
+        ({"queue": "mail", "reference": "none"}, Q(pk=None)),
         ({"q": "suite.jobs.note(text='later')"}, Q(priority=7, queue="default")),
         ({"q": "suite.jobs.note('of old')"}, Q(args='["of old"]')),
         ({"q": "'; DROP TABLE async_job; --"}, Q(pk=None)),
@@ -170,6 +172,21 @@ def test_days_lead_to_what_ended_then(admin_client: Client, jobs: dict[str, Job]
     assert f"?ended={then:%Y-%m-%d}" in month
 
 
+@pytest.mark.parametrize("state", ["due", "running", "scheduled", "failing"])
+def test_what_has_not_ended_ended_at_no_time(
+    admin_client: Client, jobs: dict[str, Job], state: str
+) -> None:
+    assert listed(admin_client, state=state, ended=f"{clock.now('default'):%Y}") == []
+
+
+def test_it_works_without_time_zones(
+    admin_client: Client, jobs: dict[str, Job], settings: Any
+) -> None:
+    settings.USE_TZ = False
+    assert len(listed(admin_client, ended=f"{clock.now('default'):%Y}")) == 1
+    assert len(listed(admin_client)) == len(jobs)
+
+
 def test_what_is_to_be_handed_out_is_listed_in_that_order(admin_client: Client) -> None:
     last, first, second = (
         schedule(note, priority=priority, run_after=when)
@@ -206,7 +223,7 @@ def test_no_column_can_be_sorted_by(admin_client: Client) -> None:
 def short_sighted(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if there were a thousand times as many jobs."""
     monkeypatch.setattr(lookup, "LOOKED_AT", 50)
-    monkeypatch.setattr(lookup, "STEPS", ((0, 20), (20, 51)))
+    monkeypatch.setattr(lookup, "FIRST", 20)
     monkeypatch.setattr(lookup, "FOUND", 10)
 
 
@@ -221,6 +238,22 @@ def test_where_not_all_is_looked_at_the_page_says_so(
     assert listed(admin_client, q="the first") == []
     assert "Looked at: the first 50 jobs." in words(look(admin_client, q="the first"))
     assert listed(admin_client, q=f"{first.pk}")[-1] == first.pk
+
+
+@pytest.mark.parametrize(("state", "when"), [("due", None), ("scheduled", HOUR)])
+def test_no_more_is_looked_at_of_many_priorities_than_of_one(
+    admin_client: Client, short_sighted: None, state: str, when: timedelta | None
+) -> None:
+    for priority in range(6):
+        schedule_many(
+            {"function": nothing, "priority": priority, "run_after": when} for _ in range(10)
+        )
+    lowest = schedule(note, ["the last"], priority=0, run_after=when)
+    assert listed(admin_client, state=state, q="the last") == []
+    assert "Looked at: the first 50 jobs." in words(look(admin_client, state=state, q="the last"))
+    Job.objects.filter(priority=5).delete()
+    Job.objects.filter(priority=4).delete()
+    assert listed(admin_client, state=state, q="the last") == [lowest.pk]
 
 
 def test_of_more_than_is_told_the_page_says_that_there_are_more(

@@ -97,7 +97,6 @@ def page(job: Job) -> dict[str, Any]:
         "call": call(job),
         "path": wording.short(job.name),
         "queue": wording.short(job.queue),
-        "worker": printable(job.worker or ""),
         "state": state,
         "chip": chip(state),
         "run": run,
@@ -164,9 +163,9 @@ def _texts(job: Job) -> list[dict[str, Any]]:
     beginnings = {f"{name}_text": Left(name, LONGEST) for name in LARGE}
     lengths = {f"{name}_length": Length(name) for name in LARGE}
     rows: Any = Job.objects.using(job._state.db).filter(pk=job.pk)
-    row = rows.values(**beginnings, **lengths).get()
     return [
         _text(name, row[f"{name}_text"], row[f"{name}_length"])
+        for row in rows.values(**beginnings, **lengths)  # none if it was deleted just now
         for name in LARGE
         if row[f"{name}_text"] not in ("", "[]", "{}")
     ]

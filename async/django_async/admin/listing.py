@@ -12,15 +12,13 @@ from operator import and_
 from typing import Any
 
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from django_async import lookup
 from django_async.admin.filters import DayFilter, GroupFilter, JobFilter, ReferenceFilter
 from django_async.lookup import Found, Part
-from django_async.models import Job
-
-IN_ORDER = ["-priority", F("scheduled").asc(nulls_last=True), "id"]
+from django_async.models import HANDED_OUT, Job
 
 
 class JobList(ChangeList):
@@ -64,18 +62,26 @@ class JobList(ChangeList):
         return str(self.params.get("state", ""))
 
     @property
+    def _group(self) -> JobFilter | None:
+        """The filter by which a group is chosen, if there is one."""
+        kinds = GroupFilter | ReferenceFilter
+        return next((one for one in self._chosen if isinstance(one, kinds)), None)
+
+    @property
+    def _days(self) -> DayFilter | None:
+        return next((one for one in self._chosen if isinstance(one, DayFilter)), None)
+
+    @property
     def _is_in_order(self) -> bool:
         """Whether an index has what is chosen, and in this order."""
-        indexed = [one.is_indexed for one in self._chosen]
-        has_group = any(isinstance(one, GroupFilter | ReferenceFilter) for one in self._chosen)
-        return all(indexed) and not self.query and not (has_group and len(indexed) > 1)
+        is_indexed = all(one.is_indexed for one in self._chosen) and not self.query
+        return is_indexed and not (self._group and len(self._chosen) > 1)
 
     @property
     def _order(self) -> list[Any]:
-        days = [one for one in self._chosen if isinstance(one, DayFilter)]
-        if self._state in lookup.ENDED or days:
-            return [f"-{self._state or days[0].column}", "-pk"]
-        return ["-pk"] if self._state in ("", "running") else IN_ORDER
+        if self._days or self._state in lookup.ENDED:
+            return [f"-{self._days.column if self._days else self._state}", "-pk"]
+        return ["-pk"] if self._state in ("", "running") else list(HANDED_OUT)
 
     def _condition(self) -> Q:
         """All that is chosen, and the words."""
@@ -84,18 +90,15 @@ class JobList(ChangeList):
 
     def _parts(self) -> Iterator[Part]:
         """Where to look."""
-        jobs = Job.objects.all()
+        jobs = Job.objects.order_by("-pk")
         if self.query and (named := lookup.named(self.query)):
-            yield jobs.filter(named).order_by("-pk")
-        for one in self._chosen:
-            if isinstance(one, GroupFilter | ReferenceFilter):
-                yield jobs.filter(one.condition()).order_by("-pk")
-                return
-        for one in self._chosen:
-            if isinstance(one, DayFilter):
-                yield lookup.ended(one.column, jobs.db).filter(one.condition())
-                return
-        yield from lookup.parts(self._state, jobs.db)
+            yield [jobs.filter(named)]
+        if self._group:
+            yield [jobs.filter(self._group.condition())]
+        elif self._days:
+            yield [lookup.ended(self._days.column, jobs.db).filter(self._days.condition())]
+        else:
+            yield from lookup.parts(self._state, jobs.db)
 
 
 def sought(text: str) -> Q:

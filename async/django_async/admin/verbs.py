@@ -23,9 +23,9 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from django_async import many
 from django_async.api import PRIORITIES, checked_queue
+from django_async.calls import call
 from django_async.many import Tally
 from django_async.models import Job
-from django_async.payload import label
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Job]
@@ -171,7 +171,7 @@ def _ask(
         "form": form,
         "number": min(number, COUNTED),
         "are_more": number > COUNTED,
-        "some": [(job.pk, label(job.name, job.args, job.kwargs)) for job in jobs[:10]],
+        "some": [(job.pk, call(job)) for job in jobs[:10]],
         "chosen": request.POST.getlist("_selected_action"),
         "is_across": request.POST.get("select_across") == "1",
     }

@@ -67,10 +67,13 @@ def share(part: int, whole: int) -> str:
 
 def moment(at: datetime) -> SafeString:
     """To the second, and without a year that is this one."""
-    here = timezone.localtime(at) if timezone.is_aware(at) else at
-    is_now = here.year == timezone.localtime().year
-    form = "j M, H:i:s" if is_now else "j M Y, H:i:s"
+    here = _here(at)
+    form = "j M, H:i:s" if here.year == _here(timezone.now()).year else "j M Y, H:i:s"
     return format_html('<time datetime="{}">{}</time>', here.isoformat(), date_format(here, form))
+
+
+def _here(at: datetime) -> datetime:
+    return timezone.localtime(at) if timezone.is_aware(at) else at
 
 
 def lines(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from django.db.models import QuerySet
 
-from django_async.census import pending_jobs
+from django_async import lookup
 from django_async.locks import CHUNK
 from django_async.models import Job
 
@@ -48,9 +48,7 @@ def _portions(jobs: QuerySet[Job], state: str | None) -> Iterator[QuerySet[Job]]
 
 
 def _by_index(state: str | None, using: str) -> QuerySet[Job] | None:
-    """What the index has that the state is in, in its order; None if there is none for few."""
+    """What the index has that the state is in; None if there is none for few."""
     if state in PENDING:
-        return pending_jobs(using).order_by("priority", "scheduled", "id")
-    if state in ENDED:
-        return Job.objects.using(using).filter(**{f"{state}__isnull": False}).order_by(state)
-    return None
+        return lookup.lowest(using)
+    return lookup.ended(state, using) if state in ENDED else None
