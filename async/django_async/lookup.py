@@ -171,8 +171,8 @@ def _search(part: Part, condition: Q, ids: dict[int, None]) -> bool:
 
 
 def _look(rows: QuerySet[Job], condition: Q, most: int) -> Iterator[tuple[int, int]]:
-    """The ids of the first jobs of a range, and whether each meets the condition: as 0 or 1, since of
-    one that nothing can meet Django makes a cast, and MariaDB has none to booleans."""
+    """The ids of the first jobs of a range, and whether each meets the condition: as 0 or 1. Of one
+    that nothing can meet Django makes a cast, and MariaDB has none to booleans."""
     is_hit = Case(When(condition, then=Value(1)), default=Value(0))
     found = with_arguments(rows).annotate(is_hit=is_hit).values_list("pk", "is_hit")
     for begin, end in pairwise((0, min(FIRST, most), most)):

@@ -12,16 +12,10 @@ from django_async import schedule
 from django_async.models import Job
 from suite.browsing import PHONE, Browser, superuser, viewer
 from suite.jobs import note
+from suite.pages import HOSTILE
 
 ADD, LIST = "/admin/async/job/add/", "/admin/async/job/"
 HOUR = timedelta(hours=1)
-HOSTILE = [
-    "<script>document.title = 'taken'</script>",
-    '"><img src="/x" onerror="document.title = 1">',
-    "\u202egnp.exe",
-    "a\x07\x1b[31mb",
-    "x" * 1_000_000,
-]
 
 
 def planner() -> User:

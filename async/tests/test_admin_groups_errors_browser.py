@@ -14,19 +14,18 @@ from django_async import schedule
 from django_async.models import Error, Group, Job
 from suite.browsing import PHONE, WIDE, Browser, superuser, viewer
 from suite.jobs import fail, note, nothing
+from suite.pages import HOSTILE_NAME
 from suite.together import wait_until
-
-HOSTILE = "<script>document.title = 'taken'</script>\u202e" + "x" * 150
 
 
 @pytest.fixture
 def rows(flush: Callable[..., Any]) -> Group:
     """A group with hostile names, half done, with an error."""
-    group = Group.objects.create(reference=HOSTILE, description=HOSTILE)
+    group = Group.objects.create(reference=HOSTILE_NAME, description=HOSTILE_NAME)
     schedule(nothing, group=group)
-    schedule(fail, [HOSTILE], group=group)
-    schedule(note, [HOSTILE], group=group, run_after=timedelta(days=1))
-    group.on_completion(schedule(note, ["final", HOSTILE], group=group))
+    schedule(fail, [HOSTILE_NAME], group=group)
+    schedule(note, [HOSTILE_NAME], group=group, run_after=timedelta(days=1))
+    group.on_completion(schedule(note, ["final", HOSTILE_NAME], group=group))
     flush(keep_going=True)
     return group
 

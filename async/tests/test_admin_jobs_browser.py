@@ -16,25 +16,25 @@ from django_async.models import Group, Job
 from suite.axe import amiss, needs_axe
 from suite.browsing import PHONE, WIDE, Browser, superuser, viewer
 from suite.jobs import fail, note, nothing
+from suite.pages import HOSTILE_NAME
 
-HOSTILE = "<script>document.title = 'taken'</script>\u202e" + "x" * 150
 LIST = "/admin/async/job/"
 
 
 @pytest.fixture
 def rows(flush: Callable[..., Any]) -> dict[str, Job]:
     """A job in each state, with hostile arguments in a group with a hostile name."""
-    group = Group.objects.create(reference=HOSTILE)
+    group = Group.objects.create(reference=HOSTILE_NAME)
     made = {
-        "executed": schedule(note, [HOSTILE], group=group),
-        "failing": schedule(fail, [HOSTILE], group=group, meta={"backoff": 3600}),
-        "discarded": schedule(fail, [HOSTILE], meta={"max_attempts": 1}),
-        "scheduled": schedule(note, [HOSTILE], group=group, run_after=timedelta(hours=1)),
+        "executed": schedule(note, [HOSTILE_NAME], group=group),
+        "failing": schedule(fail, [HOSTILE_NAME], group=group, meta={"backoff": 3600}),
+        "discarded": schedule(fail, [HOSTILE_NAME], meta={"max_attempts": 1}),
+        "scheduled": schedule(note, [HOSTILE_NAME], group=group, run_after=timedelta(hours=1)),
     }
     flush(keep_going=True)
-    made["cancelled"] = schedule(nothing, [HOSTILE])
-    deschedule(nothing, [HOSTILE])
-    made["due"] = schedule(note, [HOSTILE], {}, queue="mail")
+    made["cancelled"] = schedule(nothing, [HOSTILE_NAME])
+    deschedule(nothing, [HOSTILE_NAME])
+    made["due"] = schedule(note, [HOSTILE_NAME], {}, queue="mail")
     return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from django_async import schedule
 from django_async.admin import pages
 from django_async.models import Error, Group, Job
 from suite.jobs import note
+from suite.pages import words
 
 pytestmark = pytest.mark.django_db
 
@@ -32,11 +32,6 @@ def make(model: str, number: int) -> None:
 
 def look(client: Client, model: str, **parameters: Any) -> Any:
     return client.get(reverse(f"admin:async_{model}_changelist"), parameters)
-
-
-def words(page: Any) -> str:
-    """What is to be read on a page, with a space for each gap."""
-    return re.sub(r"(<[^>]*>|\s)+", " ", page.content.decode())
 
 
 @pytest.mark.parametrize("model", MODELS)
