@@ -61,6 +61,26 @@ def test_a_missing_python_is_told_and_fails_nothing(runtests: ModuleType) -> Non
     assert row.outcome == "its Python was not found"
 
 
+def test_what_runs_beside_others_is_shown_as_a_whole_when_it_ends(
+    runtests: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    report = runtests.Report()
+    report.run("first", "", "sh", "-c", "echo one; echo two >&2", apart=True, limit=60.0)
+    assert "\none\ntwo\n" in capfd.readouterr().out
+    report.run("second", "", "sh", "-c", "echo three; exit 3", apart=True)
+    assert "\nthree\n" in capfd.readouterr().out
+    assert [row.good for row in report.rows] == [True, False]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_does_not_end_in_time_is_ended_and_has_failed(
+    apart: bool, runtests: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert not runtests.run("sh", "-c", "echo begun; exec sleep 60", limit=0.5, apart=apart)
+    said = capfd.readouterr().out
+    assert said.index("\nbegun\n") < said.index("\nNo end within 0.5 s.\n")
+
+
 def test_an_interrupt_ends_it_with_a_sentence() -> None:
     """Here while it looks for an interpreter, which it does by starting some."""
     interrupts = f"kill -{int(signal.SIGINT)} $PPID; sleep 30"
