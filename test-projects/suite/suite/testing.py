@@ -22,14 +22,14 @@ from django_async.terms import Options, Summary
 from django_async.walk import Walk
 from forkpool import ForkPool, InlinePool, Pool, StopSignals
 
-EFFORT = int(os.environ.get("EXAMPLES", "1"))
+EFFORT = float(os.environ.get("EXAMPLES", "1"))
 """Multiplies the number of examples of every property: EXAMPLES=20 for a night."""
 
 
 def examples(number: int, *, steps: int = 50) -> settings:
     """Settings of a property that works on the database: so many examples, however slow each."""
     return settings(
-        max_examples=number * EFFORT,
+        max_examples=max(1, round(number * EFFORT)),
         stateful_step_count=steps,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
