@@ -99,7 +99,8 @@ class Engine:
             self._hand_out()
             self._tell_busy(len(self._lane_of))
             self.metrics.tick()
-            for ended in self.pool.wait(self._pause(), self._listening()):
+            takes = self._may_hand_out()
+            for ended in self.pool.wait(self._pause(takes=takes), self._listening(takes=takes)):
                 self._act(ended)
             self._heed_operator()
         self._tell_busy(0)
@@ -245,9 +246,8 @@ class Engine:
         workers = self.lanes[0].parent.workers
         self.metrics.set_busy(min(handed_out, workers), workers)
 
-    def _pause(self) -> float:
+    def _pause(self, *, takes: bool) -> float:
         """How long there is nothing to do but to wait for the workers."""
-        takes = self._may_hand_out()
         pauses = [lane.pause(takes=takes) for lane in self.lanes]
         pauses += [max(0.0, due - self.clock()) for due in self._due.values()]
         if self.pool.ahead:
@@ -255,9 +255,9 @@ class Engine:
         grace = self._grace_left()
         return min(pauses if grace is None else [*pauses, grace])
 
-    def _listening(self) -> Iterable[int]:
+    def _listening(self, *, takes: bool) -> Iterable[int]:
         """What else ends the wait: word of a new job, if a worker can take it."""
-        if not self._may_hand_out():
+        if not takes:
             return ()
         ears = (lane.ear.fileno() for lane in self.lanes if lane.ear and lane.may_hand_out)
         return [descriptor for descriptor in ears if descriptor is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 setproctitle: Callable[[str], object] | None
 try:
@@ -25,14 +25,15 @@ def begin() -> None:
         _set(IDLE)
 
 
-@contextmanager
-def shown(job_id: int, name: str) -> Iterator[None]:
+def shown(job_id: int, name: str) -> AbstractContextManager[None]:
     """Within the block, the process runs this job. (Its arguments are nobody's business.)"""
-    if _set is None:
-        yield
-        return
-    _set(f"django-async: job {job_id} {name}")
+    return nullcontext() if _set is None else _titled(_set, f"django-async: job {job_id} {name}")
+
+
+@contextmanager
+def _titled(set_title: Callable[[str], object], title: str) -> Iterator[None]:
+    set_title(title)
     try:
         yield
     finally:
-        _set(IDLE)
+        set_title(IDLE)

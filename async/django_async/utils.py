@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -79,7 +80,7 @@ def object_at_end_of_path(path: str) -> Any:
     path = check_allowed(check_path(canonical(path)))
     if "." not in path:
         return getattr(builtins, path)
-    target = target_of_path(path)
+    target = _target_of(path)
     if not callable(target):
         raise UnknownFunction(f"{path!r} is {type(target).__name__}, which cannot be called.")
     if conf.current().allowed_functions is not None:
@@ -89,7 +90,10 @@ def object_at_end_of_path(path: str) -> Any:
 
 def target_of_path(path: str) -> Any:
     """Whatever a dotted path leads to. Raises as object_at_end_of_path(), and calls nothing."""
-    path = check_allowed(check_path(canonical(path)))
+    return _target_of(check_allowed(check_path(canonical(path))))
+
+
+def _target_of(path: str) -> Any:
     module, steps = _import_longest(path)
     return _walk(path, module, steps)
 
@@ -99,6 +103,7 @@ def canonical(path: str) -> str:
     return f"django_{path}" if path.startswith("async.") else path
 
 
+@lru_cache(maxsize=1000)
 def check_path(path: str) -> str:
     """Return the path if it is well formed; importing nothing.
 

@@ -16,15 +16,17 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
+from operator import is_not
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.core.cache import caches, close_caches
-from django.db import connections, reset_queries
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.utils import timezone, translation
@@ -56,10 +58,9 @@ _OF_THE_SESSION = re.compile(
 )
 """Statements whose effect outlasts the transaction. (The claim's own ``set_config`` does not.)"""
 
-_c_signal = import_module("_signal") if "_signal" in sys.builtin_module_names else signal
-_handler_of: Callable[[int], Any] = _c_signal.getsignal
-"""The function in C: what wraps it makes an enumeration's member of each answer, which takes ten
-times as long, after each job, for some sixty signals."""
+_in_c: Any = import_module("_signal") if "_signal" in sys.builtin_module_names else signal
+"""What wraps these functions makes an enumeration's member of each signal, which takes ten times as
+long: after each job, for some sixty signals."""
 
 _TIMERS = [
     getattr(signal, name)
@@ -85,11 +86,14 @@ class Workplace:
     def __init__(self) -> None:
         self._directory = os.getcwd()
         self._umask = _read_umask()
-        self._handlers = _read_handlers()
+        self._signums, self._handlers = _read_handlers()
         self._language: str | None = translation.get_language()
         self._zone = timezone.get_current_timezone_name()
         self._soiled: set[str] = set()
-        _open_caches()
+        self._caches = list(_open_caches())
+        steps = [self._put_process_back, self._put_handlers_back, self._close_caches]
+        steps += [self._put_locale_back] if _locale_leaks() else []
+        self._steps = [*steps, self._leave_connections]
         for connection in connections.all():
             connection.execute_wrappers.append(self._look_at)
         connection_created.connect(self._is_new, dispatch_uid="django_async.workplace")
@@ -104,14 +108,7 @@ class Workplace:
     def tidy_up(self) -> None:
         """Put back and close whatever is not as it was. What cannot be put back is logged: it is no
         fault of the next job's."""
-        for step in (
-            self._put_process_back,
-            self._put_handlers_back,
-            self._put_locale_back,
-            reset_queries,
-            close_caches,
-            self._close_connections,
-        ):
+        for step in self._steps:
             try:
                 step()
             except Exception:
@@ -124,13 +121,16 @@ class Workplace:
     def _put_handlers_back(self) -> None:
         for timer in _TIMERS:
             signal.setitimer(timer, 0)
-        for signum, handler in self._handlers.items():
-            if _handler_of(signum) is not handler:
+        if any(map(is_not, map(_in_c.getsignal, self._signums), self._handlers)):
+            for signum, handler in zip(self._signums, self._handlers, strict=True):
                 signal.signal(signum, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _in_c.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _close_caches(self) -> None:
+        for cache in self._caches:
+            cache.close()
 
     def _put_locale_back(self) -> None:
-        """A no-op where both live in context variables, which depends on asgiref's version."""
         if translation.get_language() != self._language:
             if self._language is None:
                 translation.deactivate_all()
@@ -139,8 +139,9 @@ class Workplace:
         if timezone.get_current_timezone_name() != self._zone:
             timezone.deactivate()
 
-    def _close_connections(self) -> None:
+    def _leave_connections(self) -> None:
         for connection in connections.all(initialized_only=True):
+            connection.queries_log.clear()
             if connection.alias in self._soiled or is_left_open(connection):
                 forget_transaction(connection)
                 connection.close()
@@ -179,11 +180,25 @@ def is_left_open(connection: BaseDatabaseWrapper) -> bool:
     return not connection.get_autocommit()
 
 
-def _open_caches() -> None:
+def _open_caches() -> Iterator[BaseCache]:
     """Make the caches here, for all jobs: what a job makes itself goes with its context."""
     for alias in settings.CACHES:
         with suppress(Exception):  # a broken one is for the job that uses it
-            caches[alias]
+            yield caches[alias]
+
+
+def _locale_leaks() -> bool:
+    """Whether what a job activates outlives its context, which depends on asgiref's version."""
+    seen = []
+
+    def look_from_elsewhere() -> None:
+        with timezone.override(timezone.get_fixed_timezone(1)):
+            seen.append(here.run(timezone.get_current_timezone_name))
+
+    here = contextvars.copy_context()
+    before = timezone.get_current_timezone_name()
+    contextvars.copy_context().run(look_from_elsewhere)
+    return seen != [before]
 
 
 def _read_umask() -> int:
@@ -192,9 +207,8 @@ def _read_umask() -> int:
     return mask
 
 
-def _read_handlers() -> dict[int, Any]:
-    return {
-        signum: handler
-        for signum in _c_signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-        if (handler := _handler_of(signum)) is not None
-    }
+def _read_handlers() -> tuple[list[int], list[Any]]:
+    """The signals that have a handler that can be put back, and their handlers."""
+    catchable = sorted(_in_c.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+    signums = [signum for signum in catchable if _in_c.getsignal(signum) is not None]
+    return signums, list(map(_in_c.getsignal, signums))

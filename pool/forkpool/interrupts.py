@@ -15,6 +15,7 @@ from typing import Self
 from forkpool.blocks import Block, strike
 from forkpool.board import Slot
 from forkpool.errors import TaskInterrupted
+from forkpool.signals import handler_of, set_handler, set_mask
 
 
 def interruptible() -> AbstractContextManager[object]:
@@ -52,9 +53,9 @@ def end() -> None:
 
 def receive() -> None:
     """Be ready for the signal, whatever a task has done about it."""
-    if signal.getsignal(signal.SIGURG) is not strike:
-        signal.signal(signal.SIGURG, strike)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGURG])
+    if handler_of(signal.SIGURG) is not strike:
+        set_handler(signal.SIGURG, strike)
+    set_mask(signal.SIG_UNBLOCK, [signal.SIGURG])
 
 
 class _Region(Block):

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from forkpool.blocks import Block, strike
 from forkpool.errors import TaskTimeout
+from forkpool.signals import set_handler
 
 _AT_ONCE = 1e-6  # seconds: the shortest time that a timer knows, since 0 turns it off
 
@@ -69,7 +70,7 @@ class _Alarm:
     def _take_over(self) -> None:
         delay, interval = signal.setitimer(signal.ITIMER_REAL, 0)
         due = delay and time.monotonic() + delay
-        self._before = signal.signal(signal.SIGALRM, strike), due, interval
+        self._before = set_handler(signal.SIGALRM, strike), due, interval
 
     def give_back(self) -> None:
         if self._before is None:
@@ -79,7 +80,7 @@ class _Alarm:
         signal.setitimer(signal.ITIMER_REAL, 0)
         # None stands for a handler that was not installed from Python: it cannot return. A signal
         # that arrived just now still goes to our handler, which finds no limit that it is for.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)
+        set_handler(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)
         if due:
             left = max(due - time.monotonic(), _AT_ONCE)
             signal.setitimer(signal.ITIMER_REAL, left, interval)

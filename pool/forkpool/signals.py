@@ -23,9 +23,10 @@ _USUAL = _existing(_NAMES)
 
 _in_c: Any = import_module("_signal") if "_signal" in sys.builtin_module_names else signal
 """What wraps these functions makes an enumeration's member of each signal, which takes ten times as
-long: in each child, for all signals."""
+long: in each child for all signals, and at each task for some."""
 
 set_mask: Any = getattr(_in_c, "pthread_sigmask", None)  # which Windows has not
+set_handler: Callable[[int, Any], Any] = _in_c.signal
 handler_of: Callable[[int], Any] = _in_c.getsignal
 ALL = frozenset(_in_c.valid_signals())
 
