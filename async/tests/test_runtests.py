@@ -92,7 +92,8 @@ def test_an_interrupt_ends_it_with_a_sentence() -> None:
 
 
 PATIENT = """
-import runpy, subprocess, sys
+import runpy, signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 run = subprocess.run
 subprocess.run = lambda *_, **options: run(["sh", "-c", {interrupts!r}], **options)
 sys.argv = [{script!r}, "--lint"]
