@@ -10,7 +10,6 @@ from __future__ import annotations
 import builtins
 import inspect
 from collections.abc import Callable
-from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -103,7 +102,6 @@ def canonical(path: str) -> str:
     return f"django_{path}" if path.startswith("async.") else path
 
 
-@lru_cache(maxsize=1000)
 def check_path(path: str) -> str:
     """Return the path if it is well formed; importing nothing.
 

@@ -16,16 +16,16 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
+from itertools import compress
 from operator import is_not
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.core.cache import caches
-from django.core.cache.backends.base import BaseCache
+from django.core.cache import caches, close_caches
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -86,12 +86,12 @@ class Workplace:
     def __init__(self) -> None:
         self._directory = os.getcwd()
         self._umask = _read_umask()
-        self._signums, self._handlers = _read_handlers()
+        self._handlers = _read_handlers()
         self._language: str | None = translation.get_language()
         self._zone = timezone.get_current_timezone_name()
         self._soiled: set[str] = set()
-        self._caches = list(_open_caches())
-        steps = [self._put_process_back, self._put_handlers_back, self._close_caches]
+        _open_caches()
+        steps = [self._put_process_back, self._put_handlers_back, close_caches]
         steps += [self._put_locale_back] if _locale_leaks() else []
         self._steps = [*steps, self._leave_connections]
         for connection in connections.all():
@@ -121,14 +121,11 @@ class Workplace:
     def _put_handlers_back(self) -> None:
         for timer in _TIMERS:
             signal.setitimer(timer, 0)
-        if any(map(is_not, map(_in_c.getsignal, self._signums), self._handlers)):
-            for signum, handler in zip(self._signums, self._handlers, strict=True):
-                signal.signal(signum, handler)
+        found = map(_in_c.getsignal, self._handlers)
+        # No others: below what Python knows, faulthandler may have put its own.
+        for signum in compress(self._handlers, map(is_not, found, self._handlers.values())):
+            signal.signal(signum, self._handlers[signum])
         _in_c.pthread_sigmask(signal.SIG_SETMASK, ())
-
-    def _close_caches(self) -> None:
-        for cache in self._caches:
-            cache.close()
 
     def _put_locale_back(self) -> None:
         if translation.get_language() != self._language:
@@ -180,11 +177,11 @@ def is_left_open(connection: BaseDatabaseWrapper) -> bool:
     return not connection.get_autocommit()
 
 
-def _open_caches() -> Iterator[BaseCache]:
+def _open_caches() -> None:
     """Make the caches here, for all jobs: what a job makes itself goes with its context."""
     for alias in settings.CACHES:
         with suppress(Exception):  # a broken one is for the job that uses it
-            yield caches[alias]
+            caches[alias]
 
 
 def _locale_leaks() -> bool:
@@ -207,8 +204,9 @@ def _read_umask() -> int:
     return mask
 
 
-def _read_handlers() -> tuple[list[int], list[Any]]:
-    """The signals that have a handler that can be put back, and their handlers."""
-    catchable = sorted(_in_c.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-    signums = [signum for signum in catchable if _in_c.getsignal(signum) is not None]
-    return signums, list(map(_in_c.getsignal, signums))
+def _read_handlers() -> dict[int, Any]:
+    return {
+        signum: handler
+        for signum in _in_c.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+        if (handler := _in_c.getsignal(signum)) is not None
+    }

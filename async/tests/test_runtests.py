@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+DEADLINE = 30.0
+"""Seconds that a command waits for another one before it counts as lost."""
+
 SCRIPT = Path(__file__).resolve().parents[2] / "runtests"
 
 pytestmark = pytest.mark.skipif(
@@ -66,10 +69,47 @@ def test_what_runs_beside_others_is_shown_as_a_whole_when_it_ends(
 ) -> None:
     report = runtests.Report()
     report.run("first", "", "sh", "-c", "echo one; echo two >&2", apart=True, limit=60.0)
-    assert "\none\ntwo\n" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert said.index("\n$ sh") < said.rindex("\n$ sh") < said.index("\none\ntwo\n")
     report.run("second", "", "sh", "-c", "echo three; exit 3", apart=True)
     assert "\nthree\n" in capfd.readouterr().out
     assert [row.good for row in report.rows] == [True, False]
+
+
+MEETS_ANOTHER = """
+[ "$0" = async/tests ] || exit 0
+echo "on $DATABASE at <$MYSQL_TIME_ZONE>"
+touch "{place}/$DATABASE"
+until [ "$(ls "{place}" | wc -l)" -ge 2 ]; do sleep 0.01; done
+"""
+
+
+def test_two_databases_are_tested_at_once_and_mariadb_in_another_zone(
+    runtests: ModuleType,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    class Environment:
+        python = sys.executable
+
+        def tool(self, *_: str) -> tuple[str, ...]:
+            return "sh", "-c", MEETS_ANOTHER.format(place=tmp_path)
+
+    monkeypatch.setattr(runtests, "LIMIT", DEADLINE)
+    report = runtests.Report()
+    servers = {name: f"A {name}" for name in runtests.DATABASES}
+    runtests.test(Environment(), servers, [], report)
+    assert report.good
+    assert {row.what for row in report.rows} == {
+        "pool",
+        "A sqlite",
+        "A postgres",
+        "A mysql at +05:00",
+    }
+    said = capfd.readouterr().out
+    assert all(f"on {name} at <>" in said for name in ("sqlite", "postgres"))
+    assert "on mysql at <+05:00>" in said
 
 
 @pytest.mark.parametrize("apart", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,23 @@ def test_a_leak_is_seen_by_the_look_that_finds_none() -> None:
     """Or else the test above would prove nothing."""
     for leak in PROCESS:
         assert leaks.changes_the_look(leak), leak
+
+
+@pytest.mark.parametrize("leak", [leaks.activate_language, leaks.activate_zone])
+def test_the_locale_is_as_before_where_it_is_the_threads_and_not_the_contexts(
+    flush: Flush, leak: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django.utils.timezone._active", threading.local())
+    monkeypatch.setattr("django.utils.translation.trans_real._active", threading.local())
+    assert workplace._locale_leaks()
+    before, after = see_before_and_after(flush, leak)
+    assert before == after
+
+
+def test_handlers_that_python_does_not_know_of_are_left_alone(flush: Flush) -> None:
+    schedule(leaks.register_faulthandler, priority=9)
+    schedule(leaks.send_the_registered_signal)
+    assert flush(workers=1, keep_going=True).output.startswith("2 executed, 0 failed")
 
 
 SESSION = {

@@ -314,8 +314,7 @@ class ForkPool(Pool):
         """See what the workers have taken."""
         if self._waiting:
             for worker in self._workers:
-                if worker.task is None:
-                    worker.notice()
+                worker.notice()
 
     def _due(self, deadline: float | None) -> float | None:
         """When there is something to do though no descriptor says so."""

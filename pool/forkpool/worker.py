@@ -174,7 +174,7 @@ class Worker:
     @property
     def is_idle(self) -> bool:
         """Whether it would take a task, as far as the parent has seen."""
-        return self.task is None and self.ready and not (self.leaving or self.lost)
+        return self.task is None and self.is_at_work
 
     @property
     def is_at_work(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import faulthandler
 import os
 import signal
 import tempfile
@@ -80,6 +81,17 @@ def change_umask() -> None:
 def change_signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, lambda *_: None)
+
+
+def register_faulthandler() -> None:
+    """Have a signal heeded below what Python knows of, and change others, as a job may."""
+    faulthandler.register(signal.SIGUSR2, open(os.devnull, "w"))  # noqa: SIM115 - it stays open
+    change_signals()
+
+
+def send_the_registered_signal() -> None:
+    """Which ends the process where nobody heeds it."""
+    os.kill(os.getpid(), signal.SIGUSR2)
 
 
 def block_signals() -> None:
