@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from django.db import connections
 
 from django_async import coroutines, current, liveness, payload, policy, titles, trouble
 from django_async.hints import Hint
-from django_async.locks import Claimed
+from django_async.locks import Ask, Claimed
 from django_async.outcomes import Attempted, Away, Busy, Failure, Outcome, unsuccessful
 from django_async.store import Settlement
 from django_async.utils import object_at_end_of_path
@@ -25,7 +25,11 @@ from forkpool import interruptible, soft_time_limit
 
 logger = logging.getLogger(__name__)
 
-Claim = Callable[[Hint, str], Claimed | None]
+
+class Claim(Protocol):
+    """Takes the job's lock: store.claim(), or one of its kind."""
+
+    def __call__(self, hint: Hint, using: str, ask: Ask | None = None) -> Claimed | None: ...
 
 
 class Attempt:

@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.db import connections
@@ -36,6 +37,11 @@ CHUNK = 500
 
 LONGEST_IDLE = 2_000_000.0
 """Seconds. PostgreSQL counts milliseconds in 31 bits."""
+
+Row = tuple[Any, ...]
+
+Ask = Callable[[str, Sequence[Any]], Row | None]
+"""How a statement and its parameters get to the server, and the row that it returns back."""
 
 Extra = tuple[str, list[Any]]
 NOTHING_MORE: Extra = ("", [])
@@ -74,23 +80,35 @@ def lock(
     where: str,
     params: Sequence[Any],
     idle: Extra = NOTHING_MORE,
+    ask: Ask | None = None,
 ) -> Claimed | None:
+    """Lock the job if it is as the hint and the condition say; else None."""
     where = f"id = %s AND attempts = %s AND {where}"
     params = [hint.id, hint.attempts, *params]
     stamp, stamp_params = clock.stamp(connection)
-    with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            cursor.execute(f"UPDATE async_job SET started = started WHERE {where}", params)
-            if not cursor.rowcount:
-                return None
-            where, params = "id = %s", [hint.id]
-        skip = _skip_locked(connection)
-        cursor.execute(
-            f"SELECT {COLUMNS}, {stamp}{idle[0]} FROM async_job WHERE {where} {skip}",
-            [*stamp_params, *idle[1], *params],
-        )
-        row = cursor.fetchone()
+    if connection.vendor == "sqlite":
+        if not _touch(where, params, connection):
+            return None
+        where, params = "id = %s", [hint.id]
+    sql = f"SELECT {COLUMNS}, {stamp}{idle[0]} FROM async_job WHERE {where}"
+    sql = f"{sql} {_skip_locked(connection)}"
+    row = (ask or partial(ask_cursor, connection))(sql, [*stamp_params, *idle[1], *params])
     return Claimed(hint.id, *row[: len(row) - len(idle[1])]) if row else None
+
+
+def ask_cursor(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> Row | None:
+    """The first row of the answer."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        row: Row | None = cursor.fetchone()
+        return row
+
+
+def _touch(where: str, params: Sequence[Any], connection: BaseDatabaseWrapper) -> bool:
+    """Become SQLite's writer, by a row as it is; whether it is there."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE async_job SET started = started WHERE {where}", params)
+        return bool(cursor.rowcount)
 
 
 def longest_idle(hint: Hint, connection: BaseDatabaseWrapper) -> Extra:

@@ -23,6 +23,8 @@ from weakref import WeakKeyDictionary
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_async import wire
+
 logger = logging.getLogger(__name__)
 
 AGE = 10.0
@@ -41,40 +43,38 @@ class Plans:
     """What one session has prepared."""
 
     def __init__(self) -> None:
-        self._names: dict[str, str] = {}
-        """By the statement."""
+        self._calls: dict[str, str] = {}
+        """By the statement, what executes it."""
         self._wanted: set[str] = set()
         self._next_time = 0.0
 
     def planned(self, statement: str) -> str:
         """What is to be executed in the place of a statement, with the same parameters. If that is
         the statement itself, the next one like it will be prepared."""
-        if name := self._names.get(statement):
-            return f"EXECUTE {name}{_list('%s', statement)}"
+        if call := self._calls.get(statement):
+            return call
         self._wanted.add(statement)
         return statement
 
-    def prepare(self, session: Any) -> None:
+    def prepare(self, connection: BaseDatabaseWrapper) -> None:
         """Prepare what was wanted, and once in a while everything anew. Outside of a transaction.
 
-        Raises what the driver raises.
+        Raises what wire.send() raises.
         """
         if time.monotonic() > self._next_time:
-            self._wanted.update(self._names)
+            self._wanted.update(self._calls)
             self._next_time = time.monotonic() + AGE
         while self._wanted:
             statement = self._wanted.pop()
-            old = self._names.pop(statement, None)
-            name = old or _name(statement)
-            session.execute(
-                PREPARE.format(
-                    deallocate=f"DEALLOCATE {name}; " if old else "",
-                    name=name,
-                    statement=_numbered(statement),
-                    nulls=_list("NULL", statement),
-                )
+            name = _name(statement)
+            sql = PREPARE.format(
+                deallocate=f"DEALLOCATE {name}; " if statement in self._calls else "",
+                name=name,
+                statement=_numbered(statement),
+                nulls=_list("NULL", statement),
             )
-            self._names[statement] = name
+            wire.send(sql, [], connection)
+            self._calls[statement] = f"EXECUTE {name}{_list('%s', statement)}"
 
 
 class _Process:
@@ -83,6 +83,12 @@ class _Process:
     def __init__(self) -> None:
         self.prepares = False
         self.sessions: WeakKeyDictionary[Any, Plans] = WeakKeyDictionary()
+
+    def plans_of(self, session: Any) -> Plans:
+        try:
+            return self.sessions[session]
+        except KeyError:
+            return self.sessions.setdefault(session, Plans())
 
 
 _process = _Process()
@@ -102,21 +108,19 @@ def prepare(connection: BaseDatabaseWrapper) -> None:
     """Prepare what the session is to have by now. Outside of a transaction."""
     if not _process.prepares:
         return
-    session = connection.connection
     try:
-        with connection.wrap_database_errors:
-            _process.sessions.setdefault(session, Plans()).prepare(session)
+        _process.plans_of(connection.connection).prepare(connection)
     except DatabaseError:
         logger.info("Statements are not prepared here.", exc_info=True)
         give_up()
-        session.execute("ROLLBACK")
+        wire.send("ROLLBACK", [], connection)
 
 
 def planned(statement: str, connection: BaseDatabaseWrapper) -> str:
     """What is to be executed in the place of the statement, with the same parameters."""
     if not _process.prepares:
         return statement
-    return _process.sessions.setdefault(connection.connection, Plans()).planned(statement)
+    return _process.plans_of(connection.connection).planned(statement)
 
 
 def is_gone(error: DatabaseError) -> bool:

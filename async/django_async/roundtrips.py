@@ -8,22 +8,23 @@
 A short job costs mostly its messages: on PostgreSQL the second form takes about a third less time.
 In both Django's own atomic() keeps the books. In the second one SAVEPOINT and RELEASE are written
 down where Django would send them, and its COMMIT finds nothing left to commit. What does not end
-well goes Django's way in either: statement by statement.
+well goes Django's way in either: statement by statement. So does everything while somebody looks at
+the connection's statements, as with DEBUG or with an execute_wrapper().
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_async import conf, plans
+from django_async import conf, plans, wire, workplace
 from django_async.errors import TransactionEnded
-from django_async.locks import Claimed
+from django_async.locks import Row, ask_cursor
 from django_async.trouble import is_aborted, is_psycopg3, is_within_transaction
 
 SAVEPOINT = "django_async_job"
@@ -45,29 +46,36 @@ class OneByOne:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
 
-    def claim(self, claim: Callable[[], Claimed | None]) -> Claimed | None:
-        """Make the claim: the transaction's first statement."""
-        return claim()
+    def first(self, sql: str, params: Sequence[Any]) -> Row | None:
+        """Send the transaction's first statement, the claim; the row that it returns."""
+        return ask_cursor(self.connection, sql, params)
 
     def savepoint(self) -> AbstractContextManager[None]:
         """The block in which the job runs."""
         return transaction.atomic(using=self.connection.alias)
 
-    def mark(self, mark: Callable[[], bool]) -> bool:
-        """Make the mark: the transaction's last statement."""
-        return mark()
+    def last(self, sql: str, params: Sequence[Any]) -> bool:
+        """Send the transaction's last statement, the mark; whether it has met a row."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return bool(cursor.rowcount == 1)
 
 
 class Coalesced(OneByOne):
     """BEGIN and SAVEPOINT travel with the claim, RELEASE and COMMIT with the mark."""
 
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        super().__init__(connection)
-        self._has_begun = False
-
-    def claim(self, claim: Callable[[], Claimed | None]) -> Claimed | None:
-        with self.connection.execute_wrapper(self._begin):
-            return claim()
+    def first(self, sql: str, params: Sequence[Any]) -> Row | None:
+        plans.prepare(self.connection)
+        planned = plans.planned(sql, self.connection)
+        message = f"BEGIN; {planned}; SAVEPOINT {SAVEPOINT}"
+        try:
+            return wire.send(message, params, self.connection, answer=1)
+        except DatabaseError as error:
+            if planned == sql or not plans.is_gone(error):
+                raise
+            plans.give_up()
+            wire.send("ROLLBACK", [], self.connection)
+            return self.first(sql, params)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -85,15 +93,16 @@ class Coalesced(OneByOne):
         else:
             block.__exit__(None, None, None)  # raises, since there is nothing to release
 
-    def mark(self, mark: Callable[[], bool]) -> bool:
-        """Make the mark, and commit if it has met the row.
+    def last(self, sql: str, params: Sequence[Any]) -> bool:
+        """Send the mark, and commit if it has met the row.
 
         Raises:
             TransactionEnded: the job has ended the transaction, and begun another one.
         """
+        mark = f"WITH marked AS ({sql} RETURNING 1) SELECT 1 / COUNT(*) FROM marked"
+        message = f"RELEASE SAVEPOINT {SAVEPOINT}; {plans.planned(mark, self.connection)}; COMMIT"
         try:
-            with self.connection.execute_wrapper(self._commit):
-                return mark()
+            wire.send(message, params, self.connection)
         except DatabaseError as error:
             state = getattr(error.__cause__, "sqlstate", None)
             if state == _NO_SUCH_SAVEPOINT:
@@ -101,52 +110,15 @@ class Coalesced(OneByOne):
             if state == _NOTHING_MARKED and is_aborted(self.connection):
                 return False
             raise
-
-    def _begin(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if self._has_begun:  # a claim may have a second statement
-            return execute(sql, params, many, context)
-        session = self.connection.connection
-        session._autocommit = True  # else psycopg would send a BEGIN of its own first
-        try:
-            plans.prepare(self.connection)
-            done = self._send_begin(execute, sql, params, many, context)
-        finally:
-            session._autocommit = False
-        self._has_begun = True
-        context["cursor"].nextset()
-        return done
-
-    def _send_begin(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        planned = plans.planned(sql, self.connection)
-        try:
-            return execute(f"BEGIN; {planned}; SAVEPOINT {SAVEPOINT}", params, many, context)
-        except DatabaseError as error:
-            if planned == sql or not plans.is_gone(error):
-                raise
-            plans.give_up()
-            self.connection.connection.execute("ROLLBACK")
-            return self._send_begin(execute, sql, params, many, context)
-
-    def _commit(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        mark = f"WITH marked AS ({sql} RETURNING 1) SELECT 1 / COUNT(*) FROM marked"
-        mark = plans.planned(mark, self.connection)
-        sql = f"RELEASE SAVEPOINT {SAVEPOINT}; {mark}; COMMIT"
-        done = execute(sql, params, many, context)
-        context["cursor"].nextset()
-        return done
+        return True
 
 
 def _can_coalesce(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the transaction is the outermost one, its BEGIN has no options, and the driver puts
-    the parameters into the statement itself: a message with parameters has one statement only."""
+    """Whether the transaction is the outermost one, its BEGIN has no options, and nobody looks."""
     if not (conf.current().coalesce and is_psycopg3(connection)):
         return False
     session = connection.connection
     options = session.isolation_level, session.read_only, session.deferrable
     outermost = len(connection.atomic_blocks) == 1 and connection.commit_on_exit
-    return (
-        outermost
-        and options == (None, None, None)
-        and hasattr(session.cursor_factory, "mogrify")
-        and hasattr(session, "_autocommit")
-    )
+    is_plain = outermost and options == (None, None, None)
+    return is_plain and not workplace.is_watched(connection)

@@ -177,7 +177,7 @@ class AtomicAttempt(Attempt):
             logger.debug("Job %s stays stamped.", self.hint.id, exc_info=True, extra=self.about())
 
     def _inside_transaction(self, form: OneByOne) -> Outcome:
-        self.claimed = form.claim(lambda: self.claim(self.hint, self.using))
+        self.claimed = self.claim(self.hint, self.using, form.first)
         if self.claimed is None:
             return self._give_back()
         if self.token and self.claimed.stamp not in (None, SUSPECTED, self.token):
@@ -192,8 +192,7 @@ class AtomicAttempt(Attempt):
                 raise
             return self._record_here(self.claimed, self.failure(error))
         # Beyond the savepoint nothing can be undone alone: a failure undoes the transaction.
-        claimed = self.claimed
-        if not form.mark(lambda: store.mark_executed(claimed, result, self.using)):
+        if not store.mark_executed(self.claimed, result, self.using, form.last):
             raise JobRowGone
         return Executed(self.hint, self.label(), self.seconds(), **self.told())
 

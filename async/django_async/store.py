@@ -7,7 +7,7 @@ Nothing here waits for one. How locks are taken is in locks.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from django_async import clock, conf, liveness, ownership, payload, policy
 from django_async.hints import SUSPECTED, Hint
-from django_async.locks import Claimed, lock, longest_idle
+from django_async.locks import Ask, Claimed, lock, longest_idle
 from django_async.models import Error, Job
 from django_async.outcomes import Failure, NextState, after_failure
 from django_async.pending import BY_KEY_SQL, in_group_sql
@@ -35,6 +35,10 @@ IN_ATTEMPT = "attempts = %s AND started = %s"
 """Of a job whose row says that this very attempt runs, without a transaction."""
 
 
+Tell = Callable[[str, Sequence[Any]], bool]
+"""How a statement and its parameters get to the server; whether it has met a row."""
+
+
 class Settlement(Enum):
     """What came of an attempt whose end nobody had recorded."""
 
@@ -44,7 +48,7 @@ class Settlement(Enum):
     UNDECIDED = "its lock is still held: look again later"
 
 
-def claim(hint: Hint, using: str) -> Claimed | None:
+def claim(hint: Hint, using: str, ask: Ask | None = None) -> Claimed | None:
     """Lock the job if it is as the hint says, due, and no final job that has to wait; else None."""
     connection = connections[using]
     due, params = clock.statement_time(connection)
@@ -52,7 +56,7 @@ def claim(hint: Hint, using: str) -> Claimed | None:
     where = f"{BY_KEY_SQL} AND (scheduled IS NULL OR scheduled <= {due}) AND {group}"
     if hint.group is not None:
         params = [*params, hint.group]
-    claimed = lock(hint, connection, where, params, idle=longest_idle(hint, connection))
+    claimed = lock(hint, connection, where, params, idle=longest_idle(hint, connection), ask=ask)
     if claimed and claimed.meta != hint.meta:  # which says how the job is to be run
         return None
     if claimed and hint.group is not None and _has_to_wait(hint, connection):
@@ -60,23 +64,20 @@ def claim(hint: Hint, using: str) -> Claimed | None:
     return claimed
 
 
-def claim_now(hint: Hint, using: str) -> Claimed | None:
+def claim_now(hint: Hint, using: str, ask: Ask | None = None) -> Claimed | None:
     """Lock the job if it is pending, due or not."""
-    return lock(hint, connections[using], BY_KEY_SQL, [])
+    return lock(hint, connections[using], BY_KEY_SQL, [], ask=ask)
 
 
-def mark_executed(claimed: Claimed, result: str, using: str) -> bool:
+def mark_executed(claimed: Claimed, result: str, using: str, tell: Tell) -> bool:
     """Mark the job, and say whether its row was still there to be marked."""
-    connection = connections[using]
-    stamp, params = clock.stamp(connection)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE async_job SET executed = {stamp}, started = %s, worker = %s, result = %s,"
-            " attempts = attempts + 1, cancelled = NULL, discarded = NULL, stamp = NULL"
-            " WHERE id = %s AND executed IS NULL",
-            [*params, claimed.started, liveness.worker(), result, claimed.id],
-        )
-        return bool(cursor.rowcount == 1)
+    stamp, params = clock.stamp(connections[using])
+    return tell(
+        f"UPDATE async_job SET executed = {stamp}, started = %s, worker = %s, result = %s,"
+        " attempts = attempts + 1, cancelled = NULL, discarded = NULL, stamp = NULL"
+        " WHERE id = %s AND executed IS NULL",
+        [*params, claimed.started, liveness.worker(), result, claimed.id],
+    )
 
 
 def begin(claimed: Claimed, using: str) -> None:

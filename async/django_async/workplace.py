@@ -154,6 +154,13 @@ class Workplace:
         self._soiled.discard(connection.alias)
 
 
+def is_watched(connection: BaseDatabaseWrapper) -> bool:
+    """Whether somebody else than a workplace looks at the connection's statements."""
+    wrappers = connection.execute_wrappers
+    watches = any(getattr(one, "__func__", None) is not Workplace._look_at for one in wrappers)
+    return connection.queries_logged or watches
+
+
 def _is_of_the_session(sql: str) -> bool:
     # Statements come again and again, and looking one up is ten times faster than reading it.
     return _read(sql) if len(sql) <= _LONGEST_KEPT else _OF_THE_SESSION.search(sql) is not None

@@ -5,6 +5,7 @@ That both forms keep the same promises is in test_transaction.py.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,8 @@ from django.db import connection, connections, transaction
 
 from django_async import roundtrips, schedule
 from django_async.models import Job
-from suite import jobs
+from suite import abuse, jobs, programs
+from suite.spying import each_statement
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -100,13 +102,66 @@ def test_by_default_it_is_coalesced() -> None:
     assert form() is roundtrips.Coalesced
 
 
-@pytest.mark.parametrize("options", [{"server_side_binding": True}, {"isolation_level": 2}])
-def test_where_a_message_cannot_carry_it_statements_go_one_by_one(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [{}, {"server_side_binding": True}])
+def test_it_is_coalesced_whoever_binds_the_parameters(options: dict[str, Any]) -> None:
     with connected(**options):
+        assert form() is roundtrips.Coalesced
+        job = schedule(jobs.note)
+        job.execute()
+        assert job.state == "executed"
+
+
+def test_where_begin_has_options_statements_go_one_by_one() -> None:
+    with connected(isolation_level=2):
         assert form() is roundtrips.OneByOne
         job = schedule(jobs.note)
         job.execute()
         assert job.state == "executed"
+
+
+def test_who_looks_at_statements_sees_each(settings: Any) -> None:
+    seen: list[str] = []
+    job = schedule(jobs.note)
+    with each_statement(lambda sql, _: seen.append(sql.split()[0])):
+        job.execute()
+    assert seen == ["SELECT", "SAVEPOINT", "INSERT", "RELEASE", "UPDATE", "SELECT"]
+    settings.DEBUG = True
+    assert form() is roundtrips.OneByOne
+
+
+def test_what_a_worker_looks_for_itself_does_not_count(flush: Callable[..., Any]) -> None:
+    job = schedule(jobs.savepoints)
+    flush(workers=1)
+    job.refresh_from_db()
+    assert json.loads(job.result) == [roundtrips.SAVEPOINT]
+
+
+TEXTS = ["it's", 'a "name"', "back\\slash", "100 % and %s and %(name)s", "$1", "ä→𝄞", "; COMMIT --"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_any_text_comes_back_as_it_was(text: str) -> None:
+    job = schedule(programs.echo, [text])
+    job.execute()
+    assert json.loads(Job.objects.get(pk=job.pk).result) == [[text], {}]
+
+
+def test_a_long_result_comes_back_as_it_was() -> None:
+    """Longer than what a socket takes at once."""
+    text = "x" * 20_000_000
+    job = schedule(programs.echo, [text])
+    job.execute()
+    assert json.loads(Job.objects.get(pk=job.pk).result) == [[text], {}]
+
+
+@pytest.mark.parametrize("setting", ["DateStyle = 'SQL, DMY'", "TimeZone = 'Asia/Kathmandu'"])
+def test_a_job_may_set_how_moments_are_written(setting: str, flush: Callable[..., Any]) -> None:
+    job = schedule(abuse.change_setting, [setting])
+    flush(workers=1)
+    job.refresh_from_db()
+    assert job.executed
+    assert job.started
+    assert job.added <= job.started <= job.executed
 
 
 @pytest.mark.django_db(transaction=False)

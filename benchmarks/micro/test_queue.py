@@ -10,12 +10,12 @@ from itertools import cycle
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from benchmarks import jobs
 from benchmarks.models import Line, Ticket
-from django_async import schedule, store
+from django_async import roundtrips, schedule, store
 from django_async.api import schedule_many
 from django_async.fetch import Fetch, Selection
 from django_async.hints import Hint
@@ -112,7 +112,8 @@ def test_claim_and_mark(benchmark: Benchmark, hints: Iterator[Hint]) -> None:
     def work() -> None:
         claimed = store.claim(next(hints), "default")
         assert claimed
-        store.mark_executed(claimed, "null", "default")
+        form = roundtrips.OneByOne(connection)
+        store.mark_executed(claimed, "null", "default", form.last)
 
     with transaction.atomic():
         timed(benchmark, work)

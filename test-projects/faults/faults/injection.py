@@ -79,8 +79,8 @@ def install() -> None:
     _home = os.getpid()
     _wrap(store, "claim", before="before the claim", after="after the claim")
     _wrap(BaseDatabaseWrapper, "_savepoint_commit", before="before RELEASE")
-    _wrap(roundtrips.OneByOne, "mark", after="after the mark")
-    _wrap(roundtrips.Coalesced, "mark", before="before RELEASE")
+    _wrap(roundtrips.OneByOne, "last", after="after the mark")
+    _wrap(roundtrips.Coalesced, "last", before="before RELEASE")
     _wrap_commit()
     _wrap_send()
 

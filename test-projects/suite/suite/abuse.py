@@ -502,6 +502,11 @@ def sleep_in_hook(seconds: float) -> None:
     transaction.on_commit(lambda: time.sleep(seconds))
 
 
+def change_setting(setting: str) -> None:
+    """One of PostgreSQL's settings, for what is left of this session."""
+    _execute(f"SET {setting}")
+
+
 def read_setting(name: str) -> str:
     """One of PostgreSQL's settings, as it is in this transaction."""
     with connection.cursor() as cursor:

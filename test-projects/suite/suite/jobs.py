@@ -7,6 +7,8 @@ import os
 import signal
 from typing import Any
 
+from django.db import connection
+
 from django_async import schedule
 from suite.models import Account, Note
 
@@ -41,6 +43,11 @@ def leave(code: int = 0) -> None:
     """Have an effect, and leave without a word."""
     Note.objects.create(text="leave")
     os._exit(code)
+
+
+def savepoints() -> list[str]:
+    """Say in which savepoints it runs."""
+    return list(connection.savepoint_ids)
 
 
 def locks_by_cursor() -> int:
