@@ -42,6 +42,7 @@ from django_async.outcomes import (
     Outcome,
     Undecided,
 )
+from django_async.rest import Rest
 from django_async.runner import run_job
 from django_async.terms import Attempt, Options, Reporter, Stop, Summary
 from forkpool import Ended, Pool, PoolBusy, PoolError, TaskRaised, WorkerDied
@@ -84,6 +85,7 @@ class Engine:
     """When each duty is to be seen to."""
     _moved: float = -STILL
     """When a job has ended."""
+    _rest: Rest = field(default_factory=Rest)
     _halted: bool = False
     _halted_at: float = 0.0
     _is_killed: bool = False
@@ -100,8 +102,10 @@ class Engine:
             self._tell_busy(len(self._lane_of))
             self.metrics.tick()
             takes = self._may_hand_out()
-            for ended in self.pool.wait(self._pause(takes=takes), self._listening(takes=takes)):
+            pause, listening = self._pause(takes=takes), self._listening(takes=takes)
+            for ended in self.pool.wait(pause, listening, self._rest.begin(self.pool)):
                 self._act(ended)
+            self._rest.end(self.pool)
             self._heed_operator()
         self._tell_busy(0)
         for lane in self.lanes:
@@ -171,16 +175,20 @@ class Engine:
     def _hand_out(self) -> None:
         """Give the next hints to the workers: of each database in order, and of several databases
         in turn."""
-        may_take_back = True
         if self.pool.ahead and self._is_still:
             self._take_back()
+        may_take_back, latest = True, dict[str, tuple[Any, ...]]()
         while self._may_hand_out() and (found := self._next()):
             lane, hint = found
-            if may_take_back and lane.is_to_precede(hint, self.pool.waiting):
+            if lane.using not in latest:
+                latest[lane.using] = lane.latest(self.pool.waiting)
+            if may_take_back and hint.order < latest[lane.using]:
                 may_take_back = False  # what is left by then was begun, and is only to be seen yet
                 lane.walk.put_back(hint)
                 self._take_back()
-            elif not (self._has_room and self._submit(lane, hint)):
+            elif self._has_room and self._submit(lane, hint):
+                latest[lane.using] = max(hint.order, latest[lane.using])
+            else:
                 lane.walk.put_back(hint)
                 return
 

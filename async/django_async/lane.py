@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from django_async import rollup
 from django_async.access import LONGEST, Access
@@ -114,10 +115,11 @@ class Lane:
         if hint.suspected:
             self._suspect = number
 
-    def is_to_precede(self, hint: Hint, waiting: Iterable[Task]) -> bool:
-        """Whether one of this lane's tasks that wait has a later place in the order."""
-        handed_out = (self.held.get(task.number) for task in waiting)
-        return any(hint.order < other.order for other in handed_out if other)
+    def latest(self, waiting: Iterable[Task]) -> tuple[Any, ...]:
+        """The last place in the order that one of this lane's tasks that wait has; before all of
+        them if none waits."""
+        handed_out = [self.held[task.number] for task in waiting if task.number in self.held]
+        return max([hint.order for hint in handed_out], default=())
 
     def release(self, number: int) -> Hint:
         """The hint of a task that has ended, or was taken back."""

@@ -115,7 +115,7 @@ class Coalesced(OneByOne):
 
 def _can_coalesce(connection: BaseDatabaseWrapper) -> bool:
     """Whether the transaction is the outermost one, its BEGIN has no options, and nobody looks."""
-    if not (conf.current().coalesce and is_psycopg3(connection)):
+    if not (conf.current().coalesce and wire.IS_POSSIBLE and is_psycopg3(connection)):
         return False
     session = connection.connection
     options = session.isolation_level, session.read_only, session.deferrable

@@ -49,7 +49,8 @@ class Walk:
 
     def take(self) -> Hint | None:
         """The next hint, or None if there is none now."""
-        self._bring_back()
+        if self._again or self._groups:
+            self._bring_back()
         if not self._hints and not self._exhausted:
             self._turn_page()
         return heappop(self._hints)[1] if self._hints else None

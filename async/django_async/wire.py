@@ -19,6 +19,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
 
+IS_POSSIBLE = hasattr(select, "poll")
+"""Not on Windows, where nothing is forked either."""
+
 _FATAL_ERROR = 7
 """libpq's PGRES_FATAL_ERROR, with which a statement is answered that has failed."""
 

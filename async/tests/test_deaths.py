@@ -174,7 +174,9 @@ class DeadlyPool(InlinePool):
     def submit(self, function: Callable[..., Any], *args: Any, **limits: float | None) -> Task:
         return super().submit((lambda *_: None) if self.deadly else function, *args, **limits)
 
-    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
+    def wait(
+        self, timeout: float | None = None, wakeups: Iterable[int] = (), rest: float = 0.0
+    ) -> list[Ended]:
         ended = super().wait(timeout, wakeups)
         if self.deadly:
             ended = [replace(one, error=WorkerDied(one.pid, -9)) for one in ended]

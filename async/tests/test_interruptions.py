@@ -104,7 +104,9 @@ class InterruptingPool(InlinePool):
     def submit(self, function: Callable[..., Any], *args: Any, **limits: float | None) -> Task:
         return super().submit((lambda *_: None) if self.first else function, *args, **limits)
 
-    def wait(self, timeout: float | None = None, wakeups: Any = ()) -> list[Ended]:
+    def wait(
+        self, timeout: float | None = None, wakeups: Any = (), rest: float = 0.0
+    ) -> list[Ended]:
         ended = super().wait(timeout)
         if self.first and ended:
             self.first = False

@@ -82,7 +82,9 @@ class InlinePool(Pool):
         self._check_running()
         return []
 
-    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
+    def wait(
+        self, timeout: float | None = None, wakeups: Iterable[int] = (), rest: float = 0.0
+    ) -> list[Ended]:
         self._check_running()
         if not self._ended:
             self._sleep(timeout, set(wakeups))

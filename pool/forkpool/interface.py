@@ -141,7 +141,9 @@ class Pool(Protocol):
         """
         ...
 
-    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
+    def wait(
+        self, timeout: float | None = None, wakeups: Iterable[int] = (), rest: float = 0.0
+    ) -> list[Ended]:
         """Tasks that have ended, each of them once, in the order in which they did.
 
         Returns early, with an empty list, when a worker became idle without a task's end (at the
@@ -151,6 +153,8 @@ class Pool(Protocol):
         Args:
             timeout: in seconds; 0 only looks, None waits without a limit.
             wakeups: descriptors that are watched as well, in this call only.
+            rest: in seconds, for which the caller sleeps at first, whatever ends meanwhile, unless
+                a wake-up is readable: to hear of many short tasks at once costs less.
 
         Raises:
             OSError: a wake-up descriptor is closed, or of a kind that cannot be waited for.

@@ -109,7 +109,7 @@ class ForkPool(Pool):
 
     @property
     def room(self) -> int:
-        at_work = any(worker.is_at_work for worker in self._workers)
+        at_work = [worker for worker in self._workers if worker.is_at_work]
         ahead = self._most_ahead if at_work and self._tray.gives_back else 0
         return max(0, self._idle + ahead - len(self._waiting))
 
@@ -121,7 +121,7 @@ class ForkPool(Pool):
     @property
     def _idle(self) -> int:
         """Workers that hold no task, as far as they were seen."""
-        return sum(worker.is_idle for worker in self._workers)
+        return len([worker for worker in self._workers if worker.is_idle])
 
     @property
     def busy(self) -> int:
@@ -145,7 +145,8 @@ class ForkPool(Pool):
             return
         self._owner = os.getpid()
         self._watch.start()
-        self._tray.start()
+        self._tray.start(self._missing + self._most_ahead)
+        self._most_ahead = max(0, min(self._most_ahead, self._tray.capacity - self._missing))
         # Python waits for its children when it exits: a forgotten pool would keep it for ever.
         atexit.register(self._kill_at_exit)
         try:
@@ -181,12 +182,16 @@ class ForkPool(Pool):
             numbers = self._tray.take_back()
             return [self._waiting.pop(number).task for number in numbers]
 
-    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
+    def wait(
+        self, timeout: float | None = None, wakeups: Iterable[int] = (), rest: float = 0.0
+    ) -> list[Ended]:
         self._check_running()
         deadline = deadline_in(timeout)
         self._rested = self._watch.woken = False
         try:
             self._watch.wakeups(wakeups)
+            if rest and not self._ended:
+                self._watch.rest(left(self._due(earliest(deadline, deadline_in(rest)))) or 0.0)
             while not (self._ended or self._rested or self._watch.woken):
                 self._refill()
                 if not self._watch.woken:
@@ -314,7 +319,8 @@ class ForkPool(Pool):
         """See what the workers have taken."""
         if self._waiting:
             for worker in self._workers:
-                worker.notice()
+                if worker.task is None:
+                    worker.notice()
 
     def _due(self, deadline: float | None) -> float | None:
         """When there is something to do though no descriptor says so."""

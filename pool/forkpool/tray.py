@@ -10,6 +10,7 @@ The parent can take records back, through an opening of its own that does not bl
 
 import os
 import struct
+from contextlib import suppress
 
 from forkpool.board import RECORD_SIZE, Slot
 
@@ -23,13 +24,16 @@ class Tray:
 
     Attributes:
         gives_back: whether take_back() can be used: on Linux, with /proc.
+        capacity: number of tasks that it holds, where it gives back.
     """
 
     def __init__(self) -> None:
         self._reader = self._writer = self._back = -1
         self.gives_back = False
+        self.capacity = 0
 
-    def start(self) -> None:
+    def start(self, wanted: int = 0) -> None:
+        """Be there, for so many tasks if the system lets it."""
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         # O_NONBLOCK on the children's own end would be theirs as well.
@@ -38,6 +42,7 @@ class Tray:
         except OSError:
             return
         self.gives_back = True
+        self.capacity = _enlarged(self._writer, wanted * RECORD_SIZE) // RECORD_SIZE
 
     def put(self, number: int, message: bytes) -> bool:
         """Lay down a task; False if there is no room for it."""
@@ -84,6 +89,16 @@ class Tray:
         self.keep_reader()
         self._reader = _closed(self._reader)
         self.gives_back = False
+
+
+def _enlarged(pipe: int, wanted: int) -> int:
+    """How many bytes the pipe holds, after it was made as large as wanted, if that is allowed."""
+    import fcntl  # not on Windows
+
+    if (size := fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)) < wanted:
+        with suppress(OSError):  # more than a user may have
+            size = fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, wanted)
+    return size
 
 
 def _closed(descriptor: int) -> int:

@@ -1,5 +1,6 @@
 """What the parent waits for, all at once: its children, and whoever wants it to wake up."""
 
+import select
 import selectors
 from collections.abc import Callable, Iterable
 
@@ -74,6 +75,13 @@ class Watch:
     def drop(self, source: Channel | int) -> None:
         if source in self._selector.get_map():
             self._selector.unregister(source)
+
+    def rest(self, seconds: float) -> None:
+        """Sleep, until a wake-up is readable: the children wait."""
+        poll = select.poll()
+        for descriptor in self._others if self._wakeup is None else {self._wakeup, *self._others}:
+            poll.register(descriptor, select.POLLIN)
+        poll.poll(1000 * seconds)
 
     def look(self, timeout: float | None) -> list[tuple[Callable[[bool], None], bool]]:
         """What is to be done, and what to tell it, after so many seconds at the latest."""

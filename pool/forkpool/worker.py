@@ -196,6 +196,8 @@ class Worker:
     def hear(self, message: bytes) -> Ended | None:
         """Take in what it says; the end of a task, if that is what it says."""
         match loads(message):
+            case ("returned", number, pickled):
+                return self._heed_value(number, pickled)
             case ("ready",):
                 self.ready = True
                 self.deadline = None
@@ -209,8 +211,6 @@ class Worker:
                     self.channel.send(self._message)
             case ("note", pickled):
                 self.note = loads_or_error(pickled)
-            case ("returned", number, pickled):
-                return self._heed_value(number, pickled)
             case ("raised", number, exception, trace, pickled):
                 original = child.unpickled(pickled)
                 return self._end(number, error=TaskRaised(exception, trace, original))

@@ -120,6 +120,38 @@ def test_what_is_taken_back_does_not_run_and_leaves_its_room(waiting: Any, gate:
         assert [end.task for end in waiting.ends(pool, 2)] == [first, last]
 
 
+def test_as_many_go_ahead_as_may(waiting: Any) -> None:
+    """Also more than a pipe usually holds."""
+    gate = Gate()
+    with ForkPool(1, ahead=100) as pool:
+        waiting.idle(pool, 1)
+        for left in range(100, -1, -1):
+            pool.submit(gate.pass_through)
+            assert pool.room == left
+        with pytest.raises(PoolBusy):
+            pool.submit(gate.pass_through)
+        pool.take_back()
+        gate.open()
+    gate.close()
+
+
+def test_where_a_pipe_cannot_be_larger_less_goes_ahead(
+    waiting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fcntl.F_SETPIPE_SZ", -1)
+    with ForkPool(1, ahead=100) as pool:
+        waiting.idle(pool, 1)
+        gate = Gate()
+        submitted = 0
+        while pool.room:
+            pool.submit(gate.pass_through)
+            submitted += 1
+        assert 1 < submitted < 101
+        pool.take_back()
+        gate.open()
+    gate.close()
+
+
 def test_without_proc_nothing_goes_ahead(waiting: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = os.open
 

@@ -151,7 +151,9 @@ class _VirtualPool(InlinePool):
         self._service.time.now += self._service.cost
         return task
 
-    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
+    def wait(
+        self, timeout: float | None = None, wakeups: Iterable[int] = (), rest: float = 0.0
+    ) -> list[Ended]:
         ended, service = self._take_ended(), self._service
         if not service.turn() and not ended:
             assert timeout is not None, "the service would wait for ever"
@@ -204,7 +206,9 @@ class _EagerPool(_VirtualPool):
         taken, self._waiting = self._waiting, []
         return taken
 
-    def wait(self, timeout: float | None = None, wakeups: Iterable[int] = ()) -> list[Ended]:
+    def wait(
+        self, timeout: float | None = None, wakeups: Iterable[int] = (), rest: float = 0.0
+    ) -> list[Ended]:
         if not self._waiting or self._service.is_held:
             return super().wait(timeout, wakeups)
         task = self._waiting.pop(0)

@@ -50,9 +50,9 @@ from forkpool import ForkPool, ForkUnavailable, InlinePool, Pool, PoolError, Sto
 GOODBYE = 2.0
 """Seconds for workers without a job to end by themselves."""
 
-AHEAD = 2
+AHEAD = 4
 """Jobs a worker that may be handed out ahead of need. A busy machine lets the parent have its turn
-every few milliseconds, in which a worker ends one or two short jobs."""
+every few milliseconds, in which a worker ends some short jobs."""
 
 COUNT_AT_MOST = 100_000
 """Jobs that are counted to give the progress bar an end."""

@@ -1,0 +1,90 @@
+"""A rest at the beginning of wait(): ends are told together, and nothing else waits for them."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from forkpool import Ended, ForkPool, TimeLimitExceeded
+from forkpool.watch import Watch
+
+FOREVER = 100_000.0  # seconds
+SOON = 0.05
+
+
+def stay() -> None:
+    os.read(os.pipe()[0], 1)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+def test_what_has_ended_meanwhile_is_told_at_once(
+    waiting: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ForkPool(3) as pool:
+        waiting.idle(pool, 3)
+        tasks = [pool.submit(gate.pass_through) for _ in range(3)]
+        waiting.until(lambda: len(pool.running()) == 3)
+        gate.open(3)
+
+        def rest(_watch: Watch, _seconds: float) -> None:
+            """As long as it takes for all to have been reported."""
+            for worker in pool._workers:
+                waiting.readable(worker.channel.fileno())
+
+        monkeypatch.setattr(Watch, "rest", rest)
+        assert sorted(end.task.number for end in pool.wait(None, rest=1.0)) == [
+            task.number for task in tasks
+        ]
+
+
+def test_a_wakeup_ends_the_rest(waiting: Any, pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    with ForkPool(1, wakeup=reader) as pool:
+        waiting.idle(pool)
+        os.write(writer, b".")
+        assert pool.wait(None, rest=FOREVER) == []
+
+
+def test_a_wakeup_of_the_call_ends_the_rest(waiting: Any, pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        os.write(writer, b".")
+        assert pool.wait(None, [reader], rest=FOREVER) == []
+
+
+def test_the_timeout_ends_the_rest(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        waiting.idle(pool)
+        assert pool.wait(SOON, rest=FOREVER) == []
+
+
+def test_a_tasks_time_limit_ends_the_rest(waiting: Any) -> None:
+    with ForkPool(1, grace=SOON) as pool:
+        waiting.idle(pool)
+        pool.submit(stay, time_limit=SOON)
+        waiting.until(lambda: pool.running())
+        ends: list[Ended] = []
+        while not ends:
+            ends = pool.wait(None, rest=FOREVER)
+        assert isinstance(ends[0].error, TimeLimitExceeded)
+
+
+def test_a_replacement_is_due_in_a_rest(waiting: Any) -> None:
+    with ForkPool(1, max_tasks_per_child=1) as pool:
+        waiting.idle(pool)
+        pool.submit(abs, -1)
+        [end] = waiting.ends(pool, 1)
+        before = end.pid
+        while before in pool.pids:
+            pool.wait(None, rest=SOON)
+        waiting.idle(pool)
+        assert before not in pool.pids
