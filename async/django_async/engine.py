@@ -301,7 +301,7 @@ class Engine:
                 lane.walk.ended(hint)
                 self.report.ended(outcome)
                 self.metrics.ended(outcome)
-                lane.ledger.count(outcome)
+                lane.count(outcome)
             case Failed():
                 self._note_failure(lane, outcome)
             case Cancelled(hint):
@@ -309,7 +309,7 @@ class Engine:
                 lane.walk.ended(hint)
                 self.report.ended(outcome)
                 self.metrics.ended(outcome)
-                lane.ledger.count(outcome)
+                lane.count(outcome)
             case Lost(hint, taken):
                 lane.walk.lost(hint, taken=taken)
             case Busy(hint):
@@ -329,7 +329,7 @@ class Engine:
             lane.walk.failed(outcome.hint)
         self.report.ended(outcome)
         self.metrics.ended(outcome)
-        lane.ledger.count(outcome)
+        lane.count(outcome)
         if not self.options.keep_going:
             self.halt()
 

@@ -18,7 +18,7 @@ from django_async.control import Control, Run
 from django_async.hints import Hint
 from django_async.inquest import AGAIN, Inquest
 from django_async.ledger import Ledger
-from django_async.outcomes import Cancelled, Failed, Lost
+from django_async.outcomes import Cancelled, End, Failed, Lost
 from django_async.parents import Registration
 from django_async.policy import is_atomic
 from django_async.wake import Ear
@@ -32,7 +32,7 @@ looks for jobs: what a dead one ran is for the living to see to, and a queue may
 
 PAUSES_AGE, PAUSES_TOLD_AGE = 0.04, 1.0
 """Seconds for which a look at the paused queues holds. The second is that of a service which hears
-when somebody pauses or resumes one."""
+when somebody pauses or resumes one: it looks with its beat, so that no new job waits for that."""
 
 LAST_PATIENCE = 2.0
 """Seconds that the last saving of statistics waits for SQLite's writer."""
@@ -66,6 +66,8 @@ class Lane:
     """The number of the task that is a suspect: beside it no other suspect runs."""
     _is_blocked: bool = False
     """Whether the next job has to wait for the end of another one."""
+    _has_put_off: bool = False
+    """Whether the latest turn was left to new jobs."""
     _next_look_around: float = 0.0
     _next_beat: float = 0.0
     _next_look_at_pauses: float = 0.0
@@ -103,8 +105,7 @@ class Lane:
     def _is_at_hand(self) -> bool:
         """Whether the next job can be told without a statement."""
         hint = self.walk.at_hand
-        looks_at_pauses = self.clock() >= self._next_look_at_pauses
-        if hint is None or looks_at_pauses or self.access.outage.is_on:
+        if hint is None or self._has_to_look_at_pauses or self.access.outage.is_on:
             return False
         return self.parent.covers(hint)
 
@@ -128,6 +129,11 @@ class Lane:
             self._suspect = None
         return self.held.pop(number)
 
+    def count(self, end: End) -> None:
+        """An attempt ended."""
+        self.ledger.count(end)
+        self.parent.note(end.hint.id)
+
     def attend(self) -> list[Failed | Cancelled | Lost]:
         """What is to be seen to between two looks at the workers; how undecided attempts ended."""
         ends: list[Failed | Cancelled | Lost] = []
@@ -135,15 +141,36 @@ class Lane:
             self.access.use(self._show_again)
         if self.ear and self.ear.has_news:
             self.access.use(partial(self._hear, self.ear))
+            if self._may_put_off:
+                self._has_put_off = True
+                return ends
+        self._has_put_off = False
         if self.inquest:
             self.access.use(lambda: ends.extend(self.inquest.look()))
+        self._keep_house()
+        return ends
+
+    @property
+    def _may_put_off(self) -> bool:
+        """Whether a new job may be handed out before anything else is seen to: not twice in a row,
+        for they may come without end."""
+        return self._is_at_hand and not self._has_put_off
+
+    def _keep_house(self) -> None:
         if self.clock() >= self._next_look_around and not self._writer_is_taken:
             self.access.use(self._look_around)
         if self.clock() >= self._next_beat:
             self.access.use(self._beat)
         if self.ledger.is_due and not self._writer_is_taken:
             self.access.spare(self.ledger.save)
-        return ends
+        if self._is_to_foresee:
+            self.access.use(self._foresee)
+
+    @property
+    def _is_to_foresee(self) -> bool:
+        """Whether a new job would have to wait until it is written down, and nobody waits now."""
+        is_idle = not self.held and self.walk.at_hand is None
+        return self._is_told and is_idle and self.parent.is_short_sighted
 
     @property
     def is_reached(self) -> bool:
@@ -189,13 +216,16 @@ class Lane:
         """On a new session: somebody may have taken this parent for dead, and struck it out."""
         self.parent.stamp([*self.held.values(), *self.walk.queued()])
 
+    def _foresee(self) -> None:
+        self.parent.foresee(self.walk.queued())
+
     def _look_around(self) -> None:
         if self.parent.look_around():
             self.walk.look_now()
         self._note_place()
 
     def _beat(self) -> None:
-        """Show what runs, and interrupt what is to be cancelled."""
+        """Show what runs, interrupt what is to be cancelled, and see what is paused."""
         self._next_beat = self.clock() + (BEAT if self.held else IDLE_BEAT)
         runs = {run.task.number: run for run in self.pool.running() if run.task.number in self.held}
         shown = [_as_shown(self.held[number], run) for number, run in runs.items()]
@@ -203,15 +233,23 @@ class Lane:
         for number in runs:
             if self.held[number].id in wanted:
                 self.pool.interrupt(number)
+        if self._is_told and self.clock() >= self._next_look_at_pauses:
+            self._heed_pauses()
+
+    @property
+    def _has_to_look_at_pauses(self) -> bool:
+        """Whether the next job has to wait for it."""
+        after = PAUSES_TOLD_AGE if self._is_told else 0.0
+        return self.clock() >= self._next_look_at_pauses + after
 
     def _heed_pauses(self) -> None:
-        if self.clock() >= self._next_look_at_pauses:
-            self.walk.heed_pauses(self.control.paused())
-            age = PAUSES_TOLD_AGE if self._is_told else PAUSES_AGE
-            self._next_look_at_pauses = self.clock() + age
+        self.walk.heed_pauses(self.control.paused())
+        age = PAUSES_TOLD_AGE if self._is_told else PAUSES_AGE
+        self._next_look_at_pauses = self.clock() + age
 
     def _next(self) -> Hint | None:
-        self._heed_pauses()
+        if self._has_to_look_at_pauses:
+            self._heed_pauses()
         hint = self.walk.take()
         if hint is None:
             return None
@@ -260,7 +298,6 @@ class Lane:
             self.walk.look_now()  # for what was notified meanwhile
         self.walk.hear(ear.hear())
         if ear.has_new_pauses():
-            self._next_look_at_pauses = 0.0
             self._heed_pauses()
 
 

@@ -292,7 +292,8 @@ class Parent(models.Model):
     """Its process id and, where the system tells, the moment of its birth."""
     workers = models.PositiveIntegerField(default=1)
     batch = models.TextField(default="[]")
-    """JSON: the id and the attempts of each job in hand, in the order of their hand-out."""
+    """JSON: the id and the attempts of each job in hand, in the order of their hand-out; and what
+    is foreseen (see stamps.py)."""
     began = models.DateTimeField(auto_now_add=True)
 
     class Meta:

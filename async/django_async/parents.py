@@ -12,13 +12,16 @@ has in hand, before any of it runs, and strikes itself out when its pass ends:
 3. Whoever takes the lock of a job that is stamped with the token of a dead parent knows that the
    job was running when everything died. That, and not the suspicion, counts as a death.
 
+A parent that has nothing to do, and hears of new jobs, writes down the ids that come next as well:
+then the next job need not wait for that. Of these it is not known in which order they were handed
+out, so all that are there are suspected.
+
 The end of an attempt, whatever it is, takes the stamp away; only after such a death the job goes
 on being a suspect, so that it cannot take another one with it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterable
@@ -31,6 +34,11 @@ from django.db import connections, transaction
 from django_async import liveness, sessions, stamps
 from django_async.hints import Hint, Share
 from django_async.models import Parent
+from django_async.stamps import Batch
+
+FORESIGHT = 32
+"""Ids that are written down in advance; half of them are used up before that is done again. So many
+jobs, and no more, run one by one after the death of a host that had none of them."""
 
 LOOK_AGAIN = 0.1
 """Seconds. A parent that has closed its connections in order to fork has a new one by then."""
@@ -45,6 +53,9 @@ class Registration:
     token: str = field(default_factory=lambda: uuid4().hex)
     share: Share = field(default_factory=Share)
     _covered: set[tuple[int, int]] = field(default_factory=set)
+    _foreseen: range = range(0)
+    _newest: int = 0
+    """The highest id of a job that was attempted here. (Anybody may tell of any id.)"""
     _locked_on: Any = None
 
     def register(self) -> None:
@@ -53,26 +64,42 @@ class Registration:
         self.look_around()
 
     def covers(self, hint: Hint) -> bool:
-        """Whether the hint is in the batch that was written last."""
-        return _entry(hint) in self._covered
+        """Whether the hint is in the batch that was written last, or was foreseen."""
+        is_foreseen = hint.id in self._foreseen and not hint.attempts
+        return is_foreseen or _entry(hint) in self._covered
 
-    def stamp(self, hints: Iterable[Hint]) -> None:
+    def note(self, job_id: int) -> None:
+        """There is a job with this id: those to come will have higher ones."""
+        self._newest = max(self._newest, job_id)
+
+    @property
+    def is_short_sighted(self) -> bool:
+        """Whether few of the ids that come next are foreseen."""
+        left = range(self._newest + 1, self._foreseen.stop)
+        return self._newest > 0 and len(left) <= FORESIGHT // 2
+
+    def foresee(self, hints: Iterable[Hint]) -> None:
+        """Write down the ids that come next, beside these, which are in hand."""
+        self.stamp(hints, range(self._newest + 1, self._newest + 1 + FORESIGHT))
+
+    def stamp(self, hints: Iterable[Hint], foreseen: range = range(0)) -> None:
         """Write down what is about to run, in its order, before any of it does."""
-        batch = [_entry(hint) for hint in hints]
+        entries = [_entry(hint) for hint in hints]
+        batch = Batch(entries, foreseen).dump()
         self.show_life()
-        if not stamps.write_batch(self.token, json.dumps(batch), self.using):
+        if not stamps.write_batch(self.token, batch, self.using):
             Parent.objects.using(self.using).create(
                 token=self.token,
                 host=liveness.host(),
                 process=liveness.describe_process(os.getpid()),
                 workers=self.workers,
-                batch=json.dumps(batch),
+                batch=batch,
             )
-        self._covered = set(batch)
+        self._covered, self._foreseen = set(entries), foreseen
 
     def withdraw(self) -> None:
         """Strike the parent out: nothing of what it had in hand runs any more."""
-        self._covered = set()
+        self._forget()
         Parent.objects.using(self.using).filter(token=self.token).delete()
         if self._locked_on is not None:
             liveness.drop_lock(self.token, connections[self.using])
@@ -107,7 +134,10 @@ class Registration:
             sessions.watch_client(connection)  # a host that is cut off is dead to the others
             liveness.take_lock(self.token, connection)
             self._locked_on = connection.connection
-            self._covered = set()  # somebody may have struck it out meanwhile: to be written anew
+            self._forget()  # somebody may have struck it out meanwhile: to be written anew
+
+    def _forget(self) -> None:
+        self._covered, self._foreseen = set(), range(0)
 
 
 def is_gone(token: str, using: str) -> bool:
@@ -139,6 +169,6 @@ def _bequeath(parent: Parent, using: str) -> None:
     While one of them is locked, the batch stays: a dead worker's session may still hold it."""
     with transaction.atomic(using=using):
         if stamps.lock_parent(parent.pk, using):
-            batch = [(job, attempts) for job, attempts in json.loads(parent.batch)]
+            batch = Batch.load(parent.batch)
             if stamps.suspect(batch, parent.workers, using):
                 parent.delete(using=using)

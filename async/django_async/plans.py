@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import wire
@@ -56,8 +57,13 @@ class Plans:
         self._wanted.add(statement)
         return statement
 
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something to prepare: what was wanted, or once in a while everything."""
+        return bool(self._wanted) or (bool(self._calls) and time.monotonic() > self._next_time)
+
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
-        """Prepare what was wanted, and once in a while everything anew. Outside of a transaction.
+        """Prepare it. Outside of a transaction.
 
         Raises what wire.send() raises.
         """
@@ -104,16 +110,21 @@ def give_up() -> None:
     _process.prepares = False
 
 
-def prepare(connection: BaseDatabaseWrapper) -> None:
-    """Prepare what the session is to have by now. Outside of a transaction."""
-    if not _process.prepares:
+def prepare(using: str) -> None:
+    """Prepare what this database's session is to have by now: after a job, so that none waits for
+    it."""
+    connection = connections[using]
+    session = connection.connection
+    found = None if session is None else _process.sessions.get(session)
+    if found is None or not (_process.prepares and found.is_due):
         return
     try:
-        _process.plans_of(connection.connection).prepare(connection)
+        found.prepare(connection)
     except DatabaseError:
         logger.info("Statements are not prepared here.", exc_info=True)
         give_up()
-        wire.send("ROLLBACK", [], connection)
+        with suppress(DatabaseError):
+            wire.send("ROLLBACK", [], connection)
 
 
 def planned(statement: str, connection: BaseDatabaseWrapper) -> str:

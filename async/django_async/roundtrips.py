@@ -65,7 +65,6 @@ class Coalesced(OneByOne):
     """BEGIN and SAVEPOINT travel with the claim, RELEASE and COMMIT with the mark."""
 
     def first(self, sql: str, params: Sequence[Any]) -> Row | None:
-        plans.prepare(self.connection)
         planned = plans.planned(sql, self.connection)
         message = f"BEGIN; {planned}; SAVEPOINT {SAVEPOINT}"
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections, transaction
@@ -13,6 +14,33 @@ from django_async.locks import lock, lock_all
 from django_async.models import Job, Parent
 from django_async.pending import BY_KEY, BY_KEY_SQL
 from django_async.turn import take_turn
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a parent has in hand, by its own word."""
+
+    handed_out: list[tuple[int, int]]
+    """The id and the attempts of each job, in the order of their hand-out."""
+    foreseen: range = range(0)
+    """Ids of jobs that it may have been told of since, none of which was attempted before."""
+
+    def dump(self) -> str:
+        """As the parent's row has it: what is foreseen as the first id, and how many there are."""
+        foreseen = [[self.foreseen.start, 0, len(self.foreseen)]] if self.foreseen else []
+        return json.dumps([*self.handed_out, *foreseen])
+
+    @classmethod
+    def load(cls, text: str) -> Batch:
+        """The other way round."""
+        entries = json.loads(text)
+        ranges = [range(one[0], one[0] + one[2]) for one in entries if len(one) > 2]
+        return cls([(one[0], one[1]) for one in entries if len(one) == 2], *ranges)
+
+    @property
+    def attempts(self) -> dict[int, int]:
+        """How often each job was attempted before, by its id."""
+        return dict.fromkeys(self.foreseen, 0) | dict(self.handed_out)
 
 
 def stamp_alone(hint: Hint, token: str, using: str) -> bool:
@@ -29,11 +57,11 @@ def unstamp(hint: Hint, token: str, using: str) -> bool:
     return not Job.objects.using(using).filter(pk=hint.id, stamp=token).exists()
 
 
-def suspect(batch: Sequence[tuple[int, int]], most: int, using: str) -> bool:
-    """Stamp those of the batch that may have been running: the first ones that are free and have
-    not ended since; a stamp that is there already says more. Those that run without a transaction
-    are told from their rows. False if some are locked."""
-    attempts = dict(batch)
+def suspect(batch: Batch, most: int, using: str) -> bool:
+    """Stamp those of the batch that may have been running: of those that are free and have not
+    ended since, the first ones, and whatever was foreseen; a stamp that is there already says more.
+    Those that run without a transaction are told from their rows. False if some are locked."""
+    attempts = batch.attempts
     jobs = Job.objects.using(using).filter(BY_KEY, pk__in=attempts)
     open_ends = {
         job
@@ -41,8 +69,9 @@ def suspect(batch: Sequence[tuple[int, int]], most: int, using: str) -> bool:
         if attempts[job] == tried and policy.is_atomic(meta)
     }
     free = {job for locked in lock_all(open_ends, using, wait=False) for job in locked}
-    first = [job for job, _ in batch if job in free][:most]
-    Job.objects.using(using).filter(BY_KEY, pk__in=first, stamp=None).update(stamp=SUSPECTED)
+    first = [job for job, _ in batch.handed_out if job in free][:most]
+    suspects = [*first, *free.intersection(batch.foreseen)]
+    Job.objects.using(using).filter(BY_KEY, pk__in=suspects, stamp=None).update(stamp=SUSPECTED)
     return free == open_ends
 
 

@@ -30,8 +30,10 @@ def begin() -> None:
 
 
 def attempt(hint: Hint, using: str, token: str) -> Outcome:
-    """Attempt the job, and leave the process as it was."""
-    return _workplace().run(run_job, hint, using, token)
+    """Attempt the job, and leave the process as it was, ready for the next one."""
+    outcome = _workplace().run(run_job, hint, using, token)
+    plans.prepare(using)
+    return outcome
 
 
 def chore(function: Callable[..., T], *args: Any) -> T:

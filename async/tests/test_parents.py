@@ -20,6 +20,7 @@ from django_async.hints import SUSPECTED, Hint
 from django_async.models import Error, Job, Parent
 from django_async.outcomes import Executed, Failed, Lost
 from django_async.parents import Registration
+from django_async.stamps import Batch
 from suite import abuse, jobs
 from suite.models import Note
 from suite.processes import manage
@@ -99,6 +100,73 @@ def test_what_runs_elsewhere_is_not_suspected() -> None:
     with locked(running):
         Registration("default").look_around()
         assert stamps() == {running.pk: None, open_end.pk: SUSPECTED}
+
+
+def test_of_what_was_foreseen_all_that_is_there_is_suspected() -> None:
+    """It is not known in which order it was handed out."""
+    jobs_made = [schedule(jobs.note, [str(number)]) for number in range(6)]
+    first, _, attempted, executed, *_, beyond = jobs_made
+    Job.objects.filter(pk=attempted.pk).update(attempts=1)
+    executed.execute()
+    left_behind(first, workers=1, foreseen=range(first.pk + 1, beyond.pk))
+    Registration("default").look_around()
+    suspected = [SUSPECTED, SUSPECTED, None, None, SUSPECTED, None]
+    assert list(stamps().values()) == suspected
+    assert not Parent.objects.exists()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks no rows")
+def test_while_something_foreseen_is_locked_the_dead_parent_is_remembered() -> None:
+    """A session that nobody has ended yet may hold it."""
+    job = schedule(jobs.note)
+    left_behind(foreseen=range(job.pk, job.pk + 9))
+    with locked(job):
+        Registration("default").look_around()
+        assert Parent.objects.exists()
+    Registration("default").look_around()
+    assert stamps() == {job.pk: SUSPECTED}
+    assert not Parent.objects.exists()
+
+
+def told(job_id: int, attempts: int = 0) -> Hint:
+    return Hint(job_id, attempts, 0, None, None)
+
+
+def test_the_ids_that_come_next_are_covered_for_a_first_attempt() -> None:
+    me = Registration("default")
+    short_sighted = [me.is_short_sighted]  # it has not seen any id
+    me.note(7)
+    short_sighted.append(me.is_short_sighted)
+    me.foresee([told(5)])
+    short_sighted.append(me.is_short_sighted)
+    covered = [number for number in range(100) if me.covers(told(number))]
+    assert covered == [5, *range(8, 8 + parents.FORESIGHT)]
+    assert not me.covers(told(8, attempts=1))
+    batch = Batch.load(Parent.objects.get().batch)
+    assert batch == Batch([(5, 0)], range(8, 8 + parents.FORESIGHT))
+    me.note(7 + parents.FORESIGHT // 2)
+    short_sighted.append(me.is_short_sighted)
+    assert short_sighted == [False, True, False, True]
+    me.withdraw()
+    assert not me.covers(told(8))
+
+
+def test_what_is_written_next_is_covered_alone() -> None:
+    me = Registration("default")
+    me.note(7)
+    me.foresee([])
+    me.stamp([told(3)])
+    assert [number for number in range(100) if me.covers(told(number))] == [3]
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no sessions")
+def test_who_may_have_been_struck_out_has_foreseen_nothing() -> None:
+    me = Registration("default")
+    me.note(7)
+    me.foresee([])
+    connection.close()
+    me.show_life()
+    assert not me.covers(told(8))
 
 
 def test_a_parent_that_lives_raises_no_suspicion() -> None:

@@ -33,9 +33,14 @@ def worker() -> Iterator[None]:
 
 def run_some(number: int = 2) -> None:
     for _ in range(number):
-        job = schedule(jobs.note)
-        job.execute()
-        assert job.state == "executed"
+        run(schedule(jobs.note))
+
+
+def run(job: Job) -> None:
+    """As a worker does it."""
+    job.execute()
+    plans.prepare("default")
+    assert job.state == "executed"
 
 
 def prepared() -> dict[str, str]:
@@ -45,8 +50,7 @@ def prepared() -> dict[str, str]:
         return {name: text for name, text in cursor.fetchall() if name.startswith("django_async_")}
 
 
-def test_claim_and_mark_are_prepared_from_the_second_job_on() -> None:
-    run_some(1)
+def test_claim_and_mark_are_prepared_after_the_first_job() -> None:
     assert prepared() == {}
     run_some(1)
     claim, mark = sorted(prepared().values(), key=lambda text: "marked" in text)
@@ -127,6 +131,17 @@ def test_a_change_of_the_table_is_survived(statement: str) -> None:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE async_job DROP COLUMN IF EXISTS more")
+
+
+def test_a_session_that_has_ended_meanwhile_is_no_matter() -> None:
+    run_some()
+    mine = plans._process.sessions[connection.connection]
+    mine._next_time = 0.0
+    abuse.end_session_from_outside()
+    plans.prepare("default")
+    connection.close()
+    plans.prepare("default")
+    run_some(1)
 
 
 def sent(statement: str, parameters: list[Any]) -> str:

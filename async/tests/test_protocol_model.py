@@ -186,6 +186,7 @@ BROKEN_BY = {
     Flaw.BLIND_JUDGE: a_death_alone_counts_before_the_job_runs_again,
     Flaw.HIDDEN_PARENT: a_counted_death_has_happened,
     Flaw.LEFT_STAMP: a_counted_death_has_happened,
+    Flaw.BLIND_FORESIGHT: what_ran_when_everybody_died_is_suspected,
     Flaw.LOST_SUSPICION: what_ran_when_everybody_died_is_suspected,
     Flaw.LASTING_LOCK: no_lock_is_left,
     Flaw.LASTING_LIFE: an_end_can_be_reached,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from django_async import schedule, wake
 from django_async.api import pause_queue, resume_queue, schedule_many
 from django_async.fetch import Fetch, Selection
 from django_async.hints import Hint
+from django_async.lane import Lane
 from django_async.models import Group, Job
 from django_async.outcomes import Lost
 from django_async.patrol import Interval
@@ -22,6 +24,7 @@ from django_async.runner import run_job
 from suite import jobs
 from suite.models import Note
 from suite.service import Service
+from suite.spying import each_statement
 from suite.together import elsewhere, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -288,3 +291,63 @@ def test_a_service_hears_on_its_own_session_and_looks_when_that_is_new() -> None
     service.run(until=lambda: not Job.objects.pending().exists())
     assert not lane.ear.is_deaf
     assert lane.ear.fileno() == connection.connection.fileno()
+
+
+def serve_one_by_one(service: Service, number: int) -> list[str]:
+    """Have a service run so many jobs, each made when it has had nothing to do for some turns; what
+    it wrote of parents before the attempt at each."""
+    made: list[int] = []
+    written: list[str] = []
+    turns = count(1)
+
+    def between() -> None:
+        if len(made) < number and next(turns) % 5 == 0 and not Job.objects.pending().exists():
+            made.append(make())
+
+    def note(sql: str, _: Any) -> None:
+        if sql.startswith("UPDATE async_parent") and Job.objects.pending().exists():
+            written.append(f"before job {len(made)}")
+
+    service.each_turn = between
+    with each_statement(note):
+        service.run(until=lambda: len(made) == number and not Job.objects.pending().exists())
+    assert service.served.ids == made
+    return written
+
+
+@on_postgresql
+def test_a_job_that_was_foreseen_does_not_wait_until_it_is_written_down() -> None:
+    service = Service(ear=True, interval=Interval(3600.0, 3600.0))
+    assert serve_one_by_one(service, 50) == ["before job 1"]
+
+
+@on_postgresql
+@override_settings(ASYNC={"NOTIFY": False})
+def test_who_is_not_told_of_jobs_foresees_none() -> None:
+    service = Service(ear=True, interval=Interval(0.01, 0.01))
+    assert serve_one_by_one(service, 3) == [f"before job {number}" for number in (1, 2, 3)]
+
+
+@on_postgresql
+def test_a_new_job_is_handed_out_before_the_parent_keeps_house(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not twice in a row: jobs may come without end."""
+    [lane] = Service(ear=True).lanes
+    kept: list[Lane] = []
+    monkeypatch.setattr(Lane, "_keep_house", lambda lane: kept.append(lane))
+    lane.parent.note(make())
+    Job.objects.all().delete()
+    lane.open()
+    lane.attend()  # hears from now on
+    lane.next()  # has seen what is paused
+    lane.parent.foresee([])
+    kept.clear()
+    turns = []
+    for _ in range(4):
+        job = make()
+        wait_until(lambda: lane.ear and lane.ear.has_news, "the notification")
+        lane.attend()
+        turns.append(len(kept))
+        assert lane.next() == told(job)
+    assert turns == [0, 1, 1, 2]

@@ -53,6 +53,8 @@ def read(world: World, me: Pair) -> Iterator[Move]:
             "reads the hint",
             world.go(me, write, attempt=row.attempts, is_suspect=row.stamp == SUSPECTED),
         )
+    # Perhaps long before there is such a job: it can only be its first attempt.
+    yield "foresees the job", world.go(me, read, batch=0, shown=True)
     if not row.is_pending or has_other(world, me):
         yield "ends its pass", world.go(me, withdrawn, batch=None, shown=False)
 
@@ -63,7 +65,8 @@ def has_other(world: World, me: Pair) -> bool:
 
 def write(world: World, me: Pair) -> Iterator[Move]:
     """What is in hand is written down before it runs, by a parent that shows that it lives."""
-    if me.batch != me.attempt:
+    is_foreseen = me.batch == 0 and world.flaw == Flaw.BLIND_FORESIGHT
+    if me.batch != me.attempt and not is_foreseen:
         me = me._replace(batch=me.attempt, shown=True)
     yield "writes its batch", world.go(me, hand_out)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from django.db import connection, connections, transaction
 
 from django_async.models import Job, Parent
+from django_async.stamps import Batch
 
 T = TypeVar("T")
 
@@ -61,14 +61,14 @@ def alive(act: Callable[[], object]) -> Iterator[None]:
         assert not staying.done()
 
 
-def left_behind(*batch: Job, workers: int = 1) -> Parent:
+def left_behind(*batch: Job, workers: int = 1, foreseen: range = range(0)) -> Parent:
     """The row of a parent that died with these jobs in hand."""
     return Parent.objects.create(
         token=DEAD,
         host="elsewhere",
         process="1 ended",
         workers=workers,
-        batch=json.dumps([[job.pk, job.attempts] for job in batch]),
+        batch=Batch([(job.pk, job.attempts) for job in batch], foreseen).dump(),
     )
 
 

@@ -29,6 +29,7 @@ class Flaw(StrEnum):
     LEFT_STAMP = "a stamp that cannot be taken back at once is left"
     LASTING_LOCK = "the lock of a dead worker stays"
     LASTING_LIFE = "a dead parent seems alive for ever"
+    BLIND_FORESIGHT = "what was foreseen counts as written down whatever attempt it is"
     LOST_SUSPICION = "a dead parent is struck out while the row of its batch is locked"
 
 
