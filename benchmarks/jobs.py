@@ -77,7 +77,8 @@ def _warm(_: str) -> None:
 
 
 def _probe(argument: str) -> None:
-    tally.stamp(int(argument))
+    now = time.monotonic()
+    tally.stamp(int(argument), now)
 
 
 WORK: dict[str, Callable[[str], None]] = {

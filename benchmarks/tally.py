@@ -36,11 +36,11 @@ def ended() -> None:
     SLOT.pack_into(slot, 0, count + 1, first, time.monotonic())
 
 
-def stamp(probe: int) -> None:
-    """The job with this number runs, now."""
+def stamp(probe: int, moment: float) -> None:
+    """The job with this number has begun to run at this moment."""
     with Path(_folder(), "probes").open("r+b") as file:
         file.seek(probe * PROBE.size)
-        file.write(PROBE.pack(time.monotonic()))
+        file.write(PROBE.pack(moment))
 
 
 @dataclass(frozen=True, slots=True)

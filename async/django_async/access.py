@@ -39,8 +39,9 @@ class Access:
         self.busy = False
         self.outage = Outage(clock, using)
 
-    def use(self, act: Callable[[], T], limit: float = LONGEST) -> T | None:
-        """Do something that needs the database; None if that could not be had.
+    def use(self, act: Callable[[], T], limit: float | None = LONGEST) -> T | None:
+        """Do something that needs the database; None if that could not be had. Without a limit it
+        must not wait.
 
         Raises what is neither an outage nor a conflict with somebody else's transaction.
         """

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any
 
 from django_async import rollup
@@ -140,7 +141,7 @@ class Lane:
         if not self.parent.is_shown and not self._writer_is_taken:
             self.access.use(self._show_again)
         if self.ear and self.ear.has_news:
-            self.access.use(partial(self._hear, self.ear))
+            self._hear(self.ear)
             if self._may_put_off:
                 self._has_put_off = True
                 return ends
@@ -294,11 +295,13 @@ class Lane:
 
     def _hear(self, ear: Ear) -> None:
         if ear.is_deaf:
-            ear.listen()
+            self.access.use(ear.listen)
             self.walk.look_now()  # for what was notified meanwhile
-        self.walk.hear(ear.hear())
+        # What has come is read without a statement: it needs no timer, which takes as long.
+        self.walk.hear(self.access.use(ear.hear, None) or [])
         if ear.has_new_pauses():
-            self._heed_pauses()
+            self._next_look_at_pauses = -inf  # if it does not come to that now, before the next job
+            self.access.use(self._heed_pauses)
 
 
 def _as_shown(hint: Hint, run: Running) -> Run:
