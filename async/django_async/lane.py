@@ -13,7 +13,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from django_async import rollup
+from django_async import plans, rollup
 from django_async.access import LONGEST, Access
 from django_async.control import Control, Run
 from django_async.hints import Hint
@@ -166,6 +166,8 @@ class Lane:
             self.access.spare(self.ledger.save)
         if self._is_to_foresee:
             self.access.use(self._foresee)
+        if plans.is_due(self.using):
+            self.access.use(partial(plans.prepare, self.using))
 
     @property
     def _is_to_foresee(self) -> bool:

@@ -1,8 +1,9 @@
-"""Statements that PostgreSQL reads and plans once in a worker's session, and not once a job.
+"""Statements that PostgreSQL reads and plans once in a session, and not once a job.
 
-To read and plan the claim and the mark takes the server as long as to execute them. So a worker
-prepares them, and sends the short EXECUTE. (psycopg's own preparing needs messages with one
-statement each, and two of them: see roundtrips.py.)
+To read and plan the claim and the mark takes the server as long as to execute them, and the look at
+the top of the queue five times as long. So workers and parents prepare them, and send the short
+EXECUTE. (psycopg's own preparing needs messages with one statement each, and two of them: see
+roundtrips.py.)
 
 A plan that was made while the table was small may read all of it when it is large. So it is made
 with sequential scans ruled out; and anew every few seconds, since the server plans by itself, as
@@ -25,6 +26,7 @@ from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import wire
+from django_async.trouble import is_alive, is_between, is_psycopg3
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +103,7 @@ _process = _Process()
 
 
 def begin() -> None:
-    """This process attempts one job after the other: to prepare is worth while."""
+    """This process sends the same statements again and again: to prepare them is worth while."""
     _process.prepares = True
 
 
@@ -110,17 +112,24 @@ def give_up() -> None:
     _process.prepares = False
 
 
-def prepare(using: str) -> None:
-    """Prepare what this database's session is to have by now: after a job, so that none waits for
-    it."""
+def is_due(using: str) -> bool:
+    """Whether there is something to prepare for this database's session, and it is possible now."""
     connection = connections[using]
     session = connection.connection
     found = None if session is None else _process.sessions.get(session)
-    if found is None or not (_process.prepares and found.is_due):
+    return _process.prepares and found is not None and found.is_due and is_between(connection)
+
+
+def prepare(using: str) -> None:
+    """Prepare what is due: after a job or a look, so that none waits for it."""
+    if not is_due(using):
         return
+    connection = connections[using]
     try:
-        found.prepare(connection)
+        _process.plans_of(connection.connection).prepare(connection)
     except DatabaseError:
+        if not is_alive(connection):
+            return
         logger.info("Statements are not prepared here.", exc_info=True)
         give_up()
         with suppress(DatabaseError):
@@ -129,7 +138,7 @@ def prepare(using: str) -> None:
 
 def planned(statement: str, connection: BaseDatabaseWrapper) -> str:
     """What is to be executed in the place of the statement, with the same parameters."""
-    if not _process.prepares:
+    if not (_process.prepares and wire.IS_POSSIBLE and is_psycopg3(connection)):
         return statement
     return _process.plans_of(connection.connection).planned(statement)
 
@@ -148,7 +157,7 @@ def _name(statement: str) -> str:
 def _numbered(statement: str) -> str:
     pieces = statement.split("%s")
     numbered = (f"{piece}${number}" for number, piece in enumerate(pieces[:-1], 1))
-    return "".join(numbered) + pieces[-1]
+    return ("".join(numbered) + pieces[-1]).replace("%%", "%")
 
 
 def _list(item: str, statement: str) -> str:

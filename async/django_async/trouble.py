@@ -15,6 +15,9 @@ CONFLICTS = ("40001", "40P01", 1020, 1205, 1213)
 MISSING = ("42P01", "42703", 1054, 1146)
 """Tables and columns that are not there, numbered likewise."""
 
+IDLE = 0
+"""libpq's PQTRANS_IDLE: no transaction."""
+
 ACTIVE = 1
 """libpq's PQTRANS_ACTIVE, as psycopg's TransactionStatus has it: a statement is in progress."""
 
@@ -47,6 +50,13 @@ def is_within_transaction(connection: BaseDatabaseWrapper) -> bool:
     """Whether PostgreSQL is in a transaction that can go on."""
     session = connection.connection
     return session is not None and session.info.transaction_status == IN_TRANSACTION
+
+
+def is_between(connection: BaseDatabaseWrapper) -> bool:
+    """Whether PostgreSQL is in no transaction, and none is about to begin."""
+    session = connection.connection
+    is_idle = session is not None and session.info.transaction_status == IDLE
+    return is_idle and not connection.in_atomic_block and connection.get_autocommit()
 
 
 def is_psycopg3(connection: BaseDatabaseWrapper) -> bool:

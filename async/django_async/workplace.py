@@ -33,13 +33,11 @@ from django.utils import timezone, translation
 from django.utils.module_loading import import_string
 
 from django_async.sessions import forget_transaction
+from django_async.trouble import IDLE
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_IDLE = 0
-"""libpq's PQTRANS_IDLE: no transaction."""
 
 _OF_THE_SESSION = re.compile(
     r"""
@@ -178,7 +176,7 @@ def is_left_open(connection: BaseDatabaseWrapper) -> bool:
     if connection.in_atomic_block or connection.needs_rollback:
         return True
     if connection.vendor == "postgresql":
-        return bool(connection.connection.info.transaction_status != _IDLE)
+        return bool(connection.connection.info.transaction_status != IDLE)
     if connection.vendor == "sqlite":
         return bool(connection.connection.in_transaction)
     return not connection.get_autocommit()

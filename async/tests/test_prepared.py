@@ -1,4 +1,4 @@
-"""Statements that a worker's session prepares: how they are planned, and what if they are gone.
+"""Statements that workers and parents prepare: how they are planned, and what if they are gone.
 
 That transactions keep their promises with them is in test_transaction.py.
 """
@@ -6,12 +6,15 @@ That transactions keep their promises with them is in test_transaction.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from django_async import plans, schedule
+from django_async.fetch import Fetch, Selection, bounds
+from django_async.hints import Hint
 from django_async.models import Job
 from suite import abuse, jobs
 from suite.models import Note
@@ -60,9 +63,58 @@ def test_claim_and_mark_are_prepared_after_the_first_job() -> None:
     assert len(prepared()) == 2
 
 
-def test_only_a_worker_prepares() -> None:
+def look() -> list[Hint]:
+    """As a parent does it."""
+    found = Fetch("default", None, Selection()).page(None, 10)
+    plans.prepare("default")
+    return found
+
+
+def test_the_look_at_the_top_is_prepared_after_the_first_one() -> None:
+    for number in range(30):
+        schedule(jobs.note, priority=number % 4, run_after=[None, timedelta(0)][number % 2])
+    first = look()
+    [statement] = prepared().values()
+    assert "RECURSIVE" in statement
+    assert look() == first == sorted(first, key=lambda hint: hint.order)
+    assert [hint.priority for hint in first] == [3] * 7 + [2] * 3
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    assert look() == first
+    assert prepared() == {}
+
+
+def test_a_selection_is_prepared_as_it_is_meant() -> None:
+    for number in range(30):
+        schedule(jobs.note, queue=f"queue {number % 3}")
+    chosen = Selection(prefix="suite.", queues=("queue 1", "queue 2"), which=1, outof=2)
+    reads = Fetch("default", bounds("default"), chosen)
+    first = reads.page(None, 10)
+    plans.prepare("default")
+    assert len(prepared()) == 1
+    assert reads.page(None, 10) == first
+    assert len(first) == 10
+    assert all(hint.id % 2 for hint in first)
+
+
+def test_in_somebodys_transaction_nothing_is_prepared() -> None:
+    """It would end with it."""
+    with transaction.atomic():
+        look()
+        assert prepared() == {}
+    connection.set_autocommit(False)
+    look()
+    assert prepared() == {}
+    connection.rollback()
+    connection.set_autocommit(True)
+    look()
+    assert len(prepared()) == 1
+
+
+def test_only_who_sends_them_again_and_again_prepares() -> None:
     plans.give_up()
     run_some(3)
+    look()
     assert prepared() == {}
 
 
@@ -71,14 +123,16 @@ def test_the_plan_of_an_empty_table_reads_an_index() -> None:
     Job.objects.all().delete()
     with connection.cursor() as cursor:
         cursor.execute("VACUUM (FULL, ANALYZE) async_job")
+        look()
         run_some()
         cursor.execute("SET plan_cache_mode = force_generic_plan")
         for name, text in prepared().items():
             nulls = ", ".join(["NULL"] * text.count("$"))
-            cursor.execute(f"EXPLAIN EXECUTE {name}({nulls})")
+            cursor.execute(f"EXPLAIN EXECUTE {name}" + (f"({nulls})" if nulls else ""))
             plan = "\n".join(row[0] for row in cursor.fetchall())
             if "marked" not in text:
-                assert "async_job_pkey" in plan
+                index = "async_job_to_fetch" if "RECURSIVE" in text else "async_job_pkey"
+                assert index in plan
             assert "Seq Scan on async_job" not in plan
 
 

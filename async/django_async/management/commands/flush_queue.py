@@ -20,6 +20,7 @@ from django_async import (
     errors,
     fetch,
     metrics,
+    plans,
     report,
     runner,
     sessions,
@@ -112,7 +113,10 @@ class Command(BaseCommand):
             stack.enter_context(
                 sessions.bounded_waits(connections[alias], conf.current().timeout_grace)
             )
-        if not options["workers"]:
+        if options["workers"]:
+            plans.begin()
+            stack.callback(plans.give_up)
+        else:
             sessions.loosen_waits()
         pool = stack.enter_context(_pool(options, stop))
         lanes = [_lane(alias, pool, options) for alias in aliases]
