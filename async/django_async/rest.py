@@ -1,7 +1,8 @@
 """How long a parent hears nothing of its workers, while enough lies ahead for them.
 
 Each time that it wakes costs a third as much as a short job's transaction. If it wakes for several
-ends at once, that is shared among them. A word of new jobs, or the operator's, ends a rest.
+ends at once, that is shared among them. A word of new jobs or the operator's ends a rest, and so
+does a death.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from forkpool import Pool
 
 LONGEST, FIRST = 0.005, 0.001
-"""Seconds. What happens in a rest is seen so much later, a death too. The second one is where it
-begins to learn how long a rest may be."""
+"""Seconds. The end of a job is seen so much later. The second one is where it begins to learn how
+long a rest may be."""
 
 GROWTH = 1.25
 

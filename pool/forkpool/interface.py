@@ -154,7 +154,8 @@ class Pool(Protocol):
             timeout: in seconds; 0 only looks, None waits without a limit.
             wakeups: descriptors that are watched as well, in this call only.
             rest: in seconds, for which the caller sleeps at first, whatever ends meanwhile, unless
-                a wake-up is readable: to hear of many short tasks at once costs less.
+                a wake-up is readable, a worker dies or a time limit is over: to hear of many short
+                tasks at once costs less.
 
         Raises:
             OSError: a wake-up descriptor is closed, or of a kind that cannot be waited for.

@@ -124,6 +124,11 @@ class ForkPool(Pool):
         return len([worker for worker in self._workers if worker.is_idle])
 
     @property
+    def _is_complete(self) -> bool:
+        """Whether all workers are there, and nobody's first or last words are to be heard."""
+        return not self._missing and all(worker.is_at_work for worker in self._workers)
+
+    @property
     def busy(self) -> int:
         return len(self._waiting) + sum(worker.task is not None for worker in self._workers)
 
@@ -190,8 +195,9 @@ class ForkPool(Pool):
         self._rested = self._watch.woken = False
         try:
             self._watch.wakeups(wakeups)
-            if rest and not self._ended:
-                self._watch.rest(left(self._due(earliest(deadline, deadline_in(rest)))) or 0.0)
+            if rest and not self._ended and self._is_complete:
+                seconds = left(self._due(earliest(deadline, deadline_in(rest)))) or 0.0
+                self._watch.rest(seconds, [worker.death for worker in self._workers])
             while not (self._ended or self._rested or self._watch.woken):
                 self._refill()
                 if not self._watch.woken:

@@ -76,10 +76,11 @@ class Watch:
         if source in self._selector.get_map():
             self._selector.unregister(source)
 
-    def rest(self, seconds: float) -> None:
-        """Sleep, until a wake-up is readable: the children wait."""
+    def rest(self, seconds: float, deaths: Iterable[int]) -> None:
+        """Sleep, until a wake-up or one of these is readable: whatever else there is waits."""
+        wakeups = self._others if self._wakeup is None else {self._wakeup, *self._others}
         poll = select.poll()
-        for descriptor in self._others if self._wakeup is None else {self._wakeup, *self._others}:
+        for descriptor in (*wakeups, *deaths):
             poll.register(descriptor, select.POLLIN)
         poll.poll(1000 * seconds)
 
