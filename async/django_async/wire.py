@@ -39,10 +39,10 @@ def send(
     of a session that has ended.
     """
     session = connection.connection
-    pgconn, encoding = session.pgconn, session.info.encoding
-    if params:
-        sql %= tuple([_literal(one, pgconn, encoding) for one in params])
     with connection.wrap_database_errors:
+        pgconn, encoding = session.pgconn, session.info.encoding
+        if params:
+            sql %= tuple([_literal(one, pgconn, encoding) for one in params])
         results = _exchange(pgconn, sql.encode(encoding))
         for result in results:
             if result.status == _FATAL_ERROR:
