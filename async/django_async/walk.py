@@ -15,6 +15,9 @@ from django_async.wake import News
 PATIENCE = 0.1
 """Seconds before a job that could not be claimed is offered again."""
 
+ROUND = 32
+"""By how many jobs the size of a page may differ from that of another one."""
+
 OFFERS = 2
 """How often a job that cannot be claimed is offered in one pass: whoever holds it will run it."""
 
@@ -154,8 +157,8 @@ class Walk:
     def _turn_page(self) -> None:
         """Read on until a page has something new, or until the end. Of a page that is not taken
         whole, the rest is looked at again when that is done."""
-        size = self._batch_size  # for any number of parents: a service reads it anew in 20 ms
         while not self._hints and not self._exhausted:
+            size = self._size
             page = self._fetch.page(self._cursor, size)
             fresh = [hint for hint in page if self._is_new(hint)]
             taken = self._choose(fresh)
@@ -163,6 +166,14 @@ class Walk:
             if len(taken) == len(fresh):
                 self._cursor = page[-1] if page else self._cursor
                 self._exhausted = len(page) < size
+
+    @property
+    def _size(self) -> int:
+        """How many jobs to read. At the top stand those that are in hand, which look as if they
+        waited: they come on top of a batch, in a round number, so that the statement is an old
+        one. (The same for any number of parents: a service reads it anew in 20 ms.)"""
+        in_hand = len(self._held) if self._cursor is None else 0
+        return self._batch_size + -(-in_hand // ROUND) * ROUND
 
     def _choose(self, hints: list[Hint]) -> list[Hint]:
         """What to take of a page, beside other parents."""
