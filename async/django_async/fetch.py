@@ -223,9 +223,11 @@ class Fetch:
             return self._read_levels(than, limit)
         page: list[Hint] = []
         priority = self._lower_priority(than)
-        while priority is not None and len(page) < limit:
+        while priority is not None:
             for condition, order in self._ranges_of("%s", [priority]):
                 page += self._read(condition, order, limit - len(page))
+                if len(page) >= limit:
+                    return page
             priority = self._lower_priority(priority)
         return page
 

@@ -92,7 +92,11 @@ class _Process:
         self.prepares = False
         self.sessions: WeakKeyDictionary[Any, Plans] = WeakKeyDictionary()
 
-    def plans_of(self, session: Any) -> Plans:
+    def plans_of(self, connection: BaseDatabaseWrapper) -> Plans | None:
+        """Those of the connection's session; None where nothing is prepared."""
+        session = connection.connection
+        if not (self.prepares and wire.IS_POSSIBLE and is_psycopg3(connection)) or session is None:
+            return None
         try:
             return self.sessions[session]
         except KeyError:
@@ -115,18 +119,18 @@ def give_up() -> None:
 def is_due(using: str) -> bool:
     """Whether there is something to prepare for this database's session, and it is possible now."""
     connection = connections[using]
-    session = connection.connection
-    found = None if session is None else _process.sessions.get(session)
-    return _process.prepares and found is not None and found.is_due and is_between(connection)
+    plans = _process.plans_of(connection)
+    return plans is not None and plans.is_due and is_between(connection)
 
 
 def prepare(using: str) -> None:
     """Prepare what is due: after a job or a look, so that none waits for it."""
-    if not is_due(using):
-        return
     connection = connections[using]
+    plans = _process.plans_of(connection)
+    if plans is None or not (plans.is_due and is_between(connection)):
+        return
     try:
-        _process.plans_of(connection.connection).prepare(connection)
+        plans.prepare(connection)
     except DatabaseError:
         if not is_alive(connection):
             return
@@ -138,9 +142,8 @@ def prepare(using: str) -> None:
 
 def planned(statement: str, connection: BaseDatabaseWrapper) -> str:
     """What is to be executed in the place of the statement, with the same parameters."""
-    if not (_process.prepares and wire.IS_POSSIBLE and is_psycopg3(connection)):
-        return statement
-    return _process.plans_of(connection.connection).planned(statement)
+    plans = _process.plans_of(connection)
+    return statement if plans is None else plans.planned(statement)
 
 
 def is_gone(error: DatabaseError) -> bool:
