@@ -6,8 +6,8 @@ EXECUTE. (psycopg's own preparing needs messages with one statement each, and tw
 roundtrips.py.)
 
 A plan that was made while the table was small may read all of it when it is large. So it is made
-with sequential scans ruled out; and anew every few seconds, since the server plans by itself, as
-the table then is, once statistics or columns have changed.
+with sequential scans ruled out; and anew every few seconds, if it is still used by then, since the
+server plans by itself, as the table then is, once statistics or columns have changed.
 
 Who has no sessions of its own (behind a pooler that gives each transaction another one), or gets a
 statement refused, sends the statements as they are.
@@ -31,14 +31,14 @@ from django_async.trouble import is_alive, is_between, is_psycopg3
 logger = logging.getLogger(__name__)
 
 AGE = 10.0
-"""Seconds after which a statement is prepared anew."""
+"""Seconds after which what was prepared is forgotten."""
 
 GONE = ("26000", "0A000")
 """SQLSTATEs: there is no such prepared statement (any more); and its columns have changed since."""
 
 PREPARE = (
     "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan;"
-    " {deallocate}PREPARE {name} AS {statement}; EXPLAIN EXECUTE {name}{nulls}; COMMIT"
+    " PREPARE {name} AS {statement}; EXPLAIN EXECUTE {name}{nulls}; COMMIT"
 )
 
 
@@ -61,28 +61,31 @@ class Plans:
 
     @property
     def is_due(self) -> bool:
-        """Whether there is something to prepare: what was wanted, or once in a while everything."""
+        """Whether there is something to prepare, or to forget."""
         return bool(self._wanted) or (bool(self._calls) and time.monotonic() > self._next_time)
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
-        """Prepare it. Outside of a transaction.
+        """Prepare what was wanted; and once in a while forget everything, of which what is still in
+        use will be wanted again. Outside of a transaction.
 
         Raises what wire.send() raises.
         """
         if time.monotonic() > self._next_time:
-            self._wanted.update(self._calls)
-            self._next_time = time.monotonic() + AGE
+            self._forget(connection)
         while self._wanted:
             statement = self._wanted.pop()
             name = _name(statement)
-            sql = PREPARE.format(
-                deallocate=f"DEALLOCATE {name}; " if statement in self._calls else "",
-                name=name,
-                statement=_numbered(statement),
-                nulls=_list("NULL", statement),
-            )
+            nulls = _list("NULL", statement)
+            sql = PREPARE.format(name=name, statement=_numbered(statement), nulls=nulls)
             wire.send(sql, [], connection)
             self._calls[statement] = f"EXECUTE {name}{_list('%s', statement)}"
+
+    def _forget(self, connection: BaseDatabaseWrapper) -> None:
+        self._next_time = time.monotonic() + AGE
+        calls, self._calls = self._calls, {}
+        if calls:
+            names = "; ".join(f"DEALLOCATE {_name(statement)}" for statement in calls)
+            wire.send(names, [], connection)
 
 
 class _Process:

@@ -26,8 +26,10 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def worker() -> Iterator[None]:
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(plans, "AGE", 3600.0)  # so that a slow machine changes nothing
     connection.close()
+    connection.ensure_connection()
     plans.begin()
     yield
     plans.give_up()
@@ -136,17 +138,24 @@ def test_the_plan_of_an_empty_table_reads_an_index() -> None:
             assert "Seq Scan on async_job" not in plan
 
 
-def test_once_in_a_while_they_are_prepared_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_once_in_a_while_all_are_forgotten_and_what_is_still_used_is_prepared_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    look()
     run_some()
     with connection.cursor() as cursor:
         cursor.execute("SELECT MAX(prepare_time) FROM pg_prepared_statements")
         (before,) = cursor.fetchone()
-        mine = plans._process.sessions[connection.connection]
-        monkeypatch.setattr(mine, "_next_time", 0.0)
-        run_some(1)
+    assert len(prepared()) == 3
+    mine = plans._process.sessions[connection.connection]
+    monkeypatch.setattr(mine, "_next_time", 0.0)
+    plans.prepare("default")
+    assert prepared() == {}
+    run_some(1)
+    assert len(prepared()) == 2
+    with connection.cursor() as cursor:
         cursor.execute("SELECT MIN(prepare_time) FROM pg_prepared_statements")
         assert cursor.fetchone()[0] > before
-    assert len(prepared()) == 2
 
 
 def test_who_has_lost_them_goes_on_without() -> None:
