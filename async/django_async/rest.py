@@ -1,7 +1,8 @@
 """How long a parent hears nothing of its workers, while enough lies ahead for them.
 
-To wake for the end of each job takes it as long as what there is to do then. If it wakes for several
-ends at once, they share that. A word of new jobs or the operator's ends a rest, and so does a death.
+To wake for the end of each job takes it as long as what there is to do then. If it wakes for
+several ends at once, they share that. A word of new jobs or the operator's ends a rest, and so does
+a death.
 """
 
 from __future__ import annotations
