@@ -33,7 +33,8 @@ looks for jobs: what a dead one ran is for the living to see to, and a queue may
 
 PAUSES_AGE, PAUSES_TOLD_AGE = 0.04, 1.0
 """Seconds for which a look at the paused queues holds. The second is that of a service which hears
-when somebody pauses or resumes one: it looks with its beat, so that no new job waits for that."""
+when somebody pauses or resumes one: it looks with its beat, so that no new job waits for that, and
+a beat later at the most."""
 
 LAST_PATIENCE = 2.0
 """Seconds that the last saving of statistics waits for SQLite's writer."""
@@ -236,13 +237,13 @@ class Lane:
         for number in runs:
             if self.held[number].id in wanted:
                 self.pool.interrupt(number)
-        if self._is_told and self.clock() >= self._next_look_at_pauses:
+        if self._is_told and self.clock() >= self._next_look_at_pauses - BEAT:
             self._heed_pauses()
 
     @property
     def _has_to_look_at_pauses(self) -> bool:
         """Whether the next job has to wait for it."""
-        after = PAUSES_TOLD_AGE if self._is_told else 0.0
+        after = BEAT if self._is_told else 0.0
         return self.clock() >= self._next_look_at_pauses + after
 
     def _heed_pauses(self) -> None:

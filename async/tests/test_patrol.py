@@ -337,3 +337,23 @@ def test_one_failure_is_enough_where_the_operator_wants_it_so() -> None:
         schedule(function)
     served = Service(options=Options(keep_going=False)).run(until=lambda: False)
     assert len(served.ids) == 1
+
+
+def test_a_look_at_the_top_reads_past_what_is_in_hand() -> None:
+    """Which looks as if it waited, and would else fill the page."""
+    made = [job.pk for job in schedule_many({"function": jobs.nothing} for _ in range(60))]
+    reads = fetch.Fetch("default", None, fetch.Selection())
+    sizes: list[int] = []
+    page = reads.page
+
+    def reading(after: Hint | None, limit: int) -> list[Hint]:
+        sizes.append(limit)
+        return page(after, limit)
+
+    reads.page = reading  # type: ignore[method-assign]
+    time = Time()
+    walk = Patrol(reads, 4, time, Interval(1.0, 1.0))
+    in_hand = [walk.take() for _ in range(4)]
+    time.now += 1.0
+    assert [hint.id for hint in [*in_hand, walk.take()] if hint] == made[:5]
+    assert sizes == [4, 4 + 32]

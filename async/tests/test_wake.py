@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from django_async import schedule, wake
+from django_async import pausing, schedule, wake
 from django_async.api import pause_queue, resume_queue, schedule_many
 from django_async.fetch import Fetch, Selection
 from django_async.hints import Hint
@@ -351,3 +351,21 @@ def test_a_new_job_is_handed_out_before_the_parent_keeps_house(
         turns.append(len(kept))
         assert lane.next() == told(job)
     assert turns == [0, 1, 1, 2]
+
+
+@on_postgresql
+def test_who_is_told_of_pauses_looks_each_second_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A notification may be lost: also while there is nothing to do."""
+    service = Service(ear=True, interval=Interval(3600.0, 3600.0))
+    moments: list[float] = []
+
+    def paused(_: str) -> frozenset[str]:
+        moments.append(service.time.now)
+        return frozenset()
+
+    monkeypatch.setattr(pausing, "paused", paused)
+    service.run(until=lambda: service.time.now > 20)
+    assert len(moments) > 15
+    assert max(late - early for early, late in pairwise(moments)) <= 1.25
