@@ -43,7 +43,8 @@ class Access:
         """Do something that needs the database; None if that could not be had. Without a limit it
         must not wait.
 
-        Raises what is neither an outage nor a conflict with somebody else's transaction.
+        Raises what is neither an outage nor a conflict with somebody else's transaction; and
+        StopNow, if the operator has cut it short: whether the database is there is not known then.
         """
         if self.outage.is_on and self.outage.pause:
             return None
@@ -52,7 +53,10 @@ class Access:
             with soft_time_limit(limit):
                 self._connect()
                 return act()
-        except (DriverError, TaskTimeout, StopNow) as error:
+        except StopNow:
+            self._connection.close()  # a statement is under way on it
+            raise
+        except (DriverError, TaskTimeout) as error:
             self._note(error)
         finally:
             self.busy = False
@@ -88,7 +92,7 @@ class Access:
         """A silent connection is as good as none, and so is a database without its tables; a
         conflict is over at the next turn."""
         self._lacks_tables = self._lacks_tables or trouble.has_no_tables(error)
-        of_no_use = isinstance(error, TaskTimeout | StopNow) or self._lacks_tables
+        of_no_use = isinstance(error, TaskTimeout) or self._lacks_tables
         if of_no_use or trouble.is_outage(error, self._connection, self._session):
             self._connection.close()
             self.outage.note(str(error) or "it did not answer")

@@ -96,6 +96,21 @@ class Engine:
         began = self.clock()
         for lane in self.lanes:
             lane.open()
+        try:
+            self._go_on()
+        except StopNow:
+            self._stop_at_once()
+            raise
+        self._tell_busy(0)
+        for lane in self.lanes:
+            lane.close()
+            self.summary.skipped += lane.walk.skipped
+        self.summary.seconds = self.clock() - began
+        if self._broken:
+            raise self._broken
+        return self.summary
+
+    def _go_on(self) -> None:
         while not self._is_over_now():
             self._see_to_duties()
             self._hand_out()
@@ -107,14 +122,6 @@ class Engine:
                 self._act(ended)
             self._rest.end(self.pool)
             self._heed_operator()
-        self._tell_busy(0)
-        for lane in self.lanes:
-            lane.close()
-            self.summary.skipped += lane.walk.skipped
-        self.summary.seconds = self.clock() - began
-        if self._broken:
-            raise self._broken
-        return self.summary
 
     @property
     def is_busy_with_database(self) -> bool:
@@ -218,7 +225,12 @@ class Engine:
 
     @property
     def _has_room(self) -> bool:
-        return self._room > 0 and not self._limit_reached
+        return self._room > 0 and not (self._limit_reached or self._awaits_verdict)
+
+    @property
+    def _awaits_verdict(self) -> bool:
+        """Whether what is undecided may be the failure that ends it."""
+        return not self.options.keep_going and any(lane.inquest for lane in self.lanes)
 
     @property
     def _room(self) -> int:
@@ -346,7 +358,6 @@ class Engine:
         if self.stop.count or self.stop.hangups:
             self.halt()
         if self.stop.count > 1:
-            self._stop_at_once()
             raise StopNow
         if self._grace_left() == 0:
             logger.warning("The grace is over: %s running jobs are rolled back.", self.pool.busy)
@@ -361,7 +372,7 @@ class Engine:
     def _stop_at_once(self) -> None:
         """End the workers: their transactions roll back, and their jobs stay as they were."""
         self._is_killed = True
-        self._take_back()
+        self.halt()
         for ended in self.pool.kill():
             if ended.task.number in self._chores:
                 continue

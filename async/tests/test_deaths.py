@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_async import clock, hooks, schedule
+from django_async import clock, hooks, schedule, store
 from django_async.models import Group, Job
 from forkpool import Ended, InlinePool, Task, WorkerDied
 from suite import abuse, jobs
@@ -105,6 +106,22 @@ def test_without_keep_going_a_death_ends_the_pass(flush: Flush) -> None:
     schedule(abuse.end_process, ["SIGKILL"], priority=9)
     schedule(jobs.note)
     assert flush(workers=1).status == 1
+    assert not notes()
+
+
+def test_it_does_so_however_long_its_row_stays_locked(
+    flush: Flush, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle, looks = store.settle, itertools.count()
+
+    def settle_later(*args: Any) -> Any:
+        return store.Settlement.UNDECIDED if next(looks) < 3 else settle(*args)
+
+    monkeypatch.setattr(store, "settle", settle_later)
+    schedule(abuse.end_process, ["SIGKILL"], priority=9)
+    schedule(jobs.note)
+    assert flush(workers=1).status == 1
+    assert next(looks) == 4
     assert not notes()
 
 

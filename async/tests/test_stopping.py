@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from django_async import schedule
 from django_async.models import Error, Job
@@ -129,6 +130,42 @@ def test_an_attempt_that_was_cut_short_leaves_its_trace(
         assert_is_heeded(process)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=DEADLINE)
+    assert_traces_are_left(signs)
+
+
+@pytest.mark.skipif(
+    connection.vendor != "postgresql",
+    reason="SQLite has no statement that waits, and mysqlclient hears no signal within one",
+)
+def test_it_does_so_too_if_the_parent_is_busy_with_a_statement(go: Path, signs: Path) -> None:
+    wait_for_go(go, signs)
+    with manage("flush_queue", "--workers=2") as process:
+        running(signs, AT_ONCE)
+        with parent_waits_for_its_table():
+            process.send_signal(signal.SIGINT)
+            assert_is_heeded(process)
+            process.send_signal(signal.SIGINT)
+            wait_until(lambda: Error.objects.count() == AT_ONCE, "the traces")
+        process.communicate(timeout=DEADLINE)
+    assert process.returncode == 128 + signal.SIGINT
+    assert_traces_are_left(signs)
+
+
+@contextmanager
+def parent_waits_for_its_table() -> Iterator[None]:
+    """A parent looks at the others every other moment; within the block it gets no answer."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE async_parent IN ACCESS EXCLUSIVE MODE")
+
+        def is_waited_for() -> bool:
+            cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+            return bool(cursor.fetchone()[0])
+
+        wait_until(is_waited_for, "a statement that waits")
+        yield
+
+
+def assert_traces_are_left(signs: Path) -> None:
     cut_short = {int(sign.name) for sign in signs.iterdir()}
     assert set(Error.objects.values_list("job_id", flat=True)) == cut_short
     assert all("Stopped" in error.exception for error in Error.objects.all())

@@ -157,8 +157,15 @@ class StopSignals:
             return
         self._handled += self._weight(signum)
         self.signum = signum
-        if self.count > 1 and self._on_second:
+        if self._on_second and max(self._handled, self._arrived + self._unheard()) > 1:
             self._on_second(signum)
+
+    def _unheard(self) -> int:
+        """How many have left a byte that is not drained yet."""
+        try:
+            return sum(map(self._weight, self._reader.recv(4096, socket.MSG_PEEK)))
+        except OSError:  # there is none; or this is a fork of the process, without its descriptors
+            return 0
 
     def _weight(self, signum: int) -> int:
         """How much a signal counts: those of others, as timers', for nothing."""

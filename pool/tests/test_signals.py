@@ -56,7 +56,8 @@ def test_the_second_and_each_later_signal_may_interrupt() -> None:
 
 def test_each_signal_counts_that_comes_while_python_is_deaf() -> None:
     """Its handler is called once for all of them."""
-    with StopSignals() as signals:
+    seen: list[int] = []
+    with StopSignals(on_second=seen.append) as signals:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         handler = signal.getsignal(signal.SIGTERM)
         assert callable(handler)
@@ -64,6 +65,7 @@ def test_each_signal_counts_that_comes_while_python_is_deaf() -> None:
             signals._writer.send(bytes([signal.SIGTERM]))
         handler(signal.SIGTERM, None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        assert seen == [signal.SIGTERM]
         assert signals.count == 1
         signals.drain()
         assert signals.count == 2
