@@ -1,8 +1,8 @@
 """Whether a parent still lives, without a lease and without a clock.
 
 PostgreSQL, MariaDB and MySQL: the parent holds a lock of its session, which the server drops with
-the session. A parent closes its connections before each fork, so for some milliseconds it may seem
-dead, and is looked at twice.
+the session. A parent that connects anew, after an outage or where it has to close its connection
+before each fork, may seem dead for some milliseconds: it is looked at twice.
 
 SQLite: all processes are on one host, so the process table tells, and the moment of birth tells a
 process from a later one with its id.

@@ -41,7 +41,7 @@ FORESIGHT = 32
 jobs, and no more, run one by one after the death of a host that had none of them."""
 
 LOOK_AGAIN = 0.1
-"""Seconds. A parent that has closed its connections in order to fork has a new one by then."""
+"""Seconds. A parent that has closed its connection in order to fork has a new one by then."""
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class Registration:
     @property
     def is_shown(self) -> bool:
         """Whether others know that this parent lives. They take it for dead before it has begun,
-        and when its connection has ended, as before a fork."""
+        and when its connection has ended."""
         session = self._locked_on
         return session is not None and connections[self.using].connection is session
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -231,13 +231,12 @@ def test_with_metrics_the_parent_has_one_thread_whenever_it_forks(
     from django_async.management.commands import flush_queue
 
     threads: list[int] = []
-    close = forking.close_connections
 
-    def count_threads() -> None:
-        close()
+    def count_threads(needed: Collection[str] = ()) -> None:
+        forking.set_aside(needed)
         threads.append(len(list(Path("/proc/self/task").iterdir())))
 
-    monkeypatch.setattr(flush_queue, "close_connections", count_threads)
+    monkeypatch.setattr(flush_queue, "set_aside", count_threads)
     monkeypatch.setattr(exporter, "close_connections", count_threads)
     schedule_many([{"function": jobs.note}] * 5)
     call_command("flush_queue", workers=2, max_jobs_per_worker=1, metrics=ANY, stdout=io.StringIO())

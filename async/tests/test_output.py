@@ -8,7 +8,7 @@ import os
 import pty
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -191,20 +191,21 @@ def test_a_terminal_shows_a_bar_with_its_failures(
 def test_the_parent_has_one_thread_and_no_connection_whenever_it_forks(
     monkeypatch: pytest.MonkeyPatch, terminal: tuple[int, Any], shows_bar: bool
 ) -> None:
+    """And after it the session of before, but on SQLite, whose files no child must have open."""
     from django_async.management.commands import flush_queue
 
     threads: list[int] = []
-    close = forking.close_connections
 
-    def count_threads() -> None:
-        close()
+    def count_threads(needed: Collection[str]) -> None:
+        forking.set_aside(needed)
         threads.append(len(list(Path("/proc/self/task").iterdir())))
         assert connection.connection is None
 
-    monkeypatch.setattr(flush_queue, "close_connections", count_threads)
+    monkeypatch.setattr(flush_queue, "set_aside", count_threads)
     errors = terminal[1] if shows_bar else io.StringIO()
     monkeypatch.setattr(sys, "stderr", errors)
     schedule_many([{"function": jobs.note}] * 5)
+    session = connection.connection
     call_command(
         "flush_queue",
         workers=2,
@@ -214,6 +215,7 @@ def test_the_parent_has_one_thread_and_no_connection_whenever_it_forks(
     )
     assert len(threads) >= 5
     assert set(threads) == {1}
+    assert (connection.connection is session) is not ON_SQLITE
 
 
 @in_a_test_case

@@ -52,6 +52,7 @@ class ForkPool(Pool):
             ending while its replacement runs already.
         initializer: called in each child before it takes tasks.
         before_fork: called in the parent before every fork, at the start and at each refill.
+        after_fork: called in the parent after every fork, also after one that has failed.
         max_tasks_per_child: after so many tasks a child is replaced by a fresh one; None is never.
         max_memory_per_child: a child that occupies more bytes after a task is replaced.
         memory_limit: of the address space of a child, in bytes: what its tasks try to allocate
@@ -71,6 +72,7 @@ class ForkPool(Pool):
         *,
         initializer: Callable[[], object] | None = None,
         before_fork: Callable[[], object] | None = None,
+        after_fork: Callable[[], object] | None = None,
         max_tasks_per_child: int | None = None,
         max_memory_per_child: int | None = None,
         memory_limit: int | None = None,
@@ -86,6 +88,7 @@ class ForkPool(Pool):
         _check("number of tasks ahead", ahead, least=0)
         self._terms = Terms(initializer, memory_limit, max_memory_per_child, max_tasks_per_child)
         self._before_fork = before_fork
+        self._after_fork = after_fork
         self._most_ahead = ahead
         self._grace = grace
         self._start_timeout = start_timeout
@@ -156,8 +159,7 @@ class ForkPool(Pool):
         atexit.register(self._kill_at_exit)
         try:
             while self._missing:
-                self._prepare()
-                self._fork()
+                self._add_worker()
         except BaseException:
             self.kill()
             raise
@@ -266,19 +268,23 @@ class ForkPool(Pool):
 
     def _refill(self) -> None:
         while self._missing and not (self._starts.paused or self._starts.exhausted):
-            self._prepare()
             try:
-                self._fork()
+                self._add_worker()
             except OSError as error:  # no process or no descriptor is to be had
                 self._starts.note_failure(self._starts.failed, describe(error))
         if self._starts.exhausted and not (self._starts.told and self._workers):
             self._starts.told = True
             raise self._starts.failure()
 
-    def _prepare(self) -> None:
-        if self._before_fork:
-            self._watch.let_go()  # of what it may close
-            self._before_fork()
+    def _add_worker(self) -> None:
+        try:
+            if self._before_fork:
+                self._watch.let_go()  # of what it may close
+                self._before_fork()
+            self._fork()
+        finally:
+            if self._after_fork:
+                self._after_fork()
 
     def _fork(self) -> None:
         inherited = [pool._disown for pool in _pools if pool is not self]

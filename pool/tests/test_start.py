@@ -44,18 +44,18 @@ def test_the_initializer_runs_in_each_child(waiting: Any, tmp_path: Path) -> Non
         assert {int(path.name) for path in tmp_path.iterdir()} == set(pool.pids)
 
 
-def test_before_fork_runs_in_the_parent_and_no_thread_exists(waiting: Any) -> None:
-    forks: list[tuple[int, int]] = []
+def test_before_and_after_each_fork_the_parent_is_called_and_no_thread_exists(waiting: Any) -> None:
+    forks: list[tuple[str, int, int]] = []
 
-    def before_fork() -> None:
-        forks.append((os.getpid(), threading.active_count()))
+    def note(when: str) -> None:
+        forks.append((when, os.getpid(), threading.active_count()))
 
-    with ForkPool(2, before_fork=before_fork) as pool:
+    with ForkPool(2, before_fork=partial(note, "<"), after_fork=partial(note, ">")) as pool:
         waiting.idle(pool, 2)
         waiting.run(pool, die, signal.SIGKILL)
         waiting.idle(pool, 2)
         waiting.run(pool, send_back, 1)
-    assert forks == [(os.getpid(), 1)] * 3
+    assert forks == [("<", os.getpid(), 1), (">", os.getpid(), 1)] * 3
 
 
 @pytest.fixture
@@ -130,12 +130,13 @@ def test_a_before_fork_that_raises_leaves_nothing_behind() -> None:
 
     def before_fork() -> None:
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 3:
             raise LookupError
 
-    pool = ForkPool(2, before_fork=before_fork)
+    pool = ForkPool(2, before_fork=before_fork, after_fork=lambda: calls.append(-1))
     with pytest.raises(LookupError):
         pool.start()
+    assert calls == [1, -1, 1, -1]  # what it had put aside is taken up again
     assert pool.pids == []
     with pytest.raises(NotRunning):
         pool.start()

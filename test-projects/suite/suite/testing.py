@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from hypothesis import HealthCheck, settings
 
 from django_async import conf, fetch, worker
 from django_async.engine import Engine
-from django_async.forking import close_connections
+from django_async.forking import set_aside, take_up
 from django_async.hints import Hint
 from django_async.lane import Lane
 from django_async.outcomes import Cancelled, Executed, Failed
@@ -111,4 +112,9 @@ def run_pass(
 def _pool(workers: int) -> InlinePool | ForkPool:
     if not workers:
         return InlinePool()
-    return ForkPool(workers, initializer=worker.begin, before_fork=close_connections)
+    return ForkPool(
+        workers,
+        initializer=worker.begin,
+        before_fork=partial(set_aside, [DEFAULT_DB_ALIAS]),
+        after_fork=take_up,
+    )

@@ -30,7 +30,7 @@ from django_async import (
 )
 from django_async.engine import Duty, Engine
 from django_async.exporter import Address
-from django_async.forking import close_connections
+from django_async.forking import set_aside, take_up
 from django_async.lane import Lane
 from django_async.management import arguments
 from django_async.parents import Registration
@@ -118,7 +118,7 @@ class Command(BaseCommand):
             stack.callback(plans.give_up)
         else:
             sessions.loosen_waits()
-        pool = stack.enter_context(_pool(options, stop))
+        pool = stack.enter_context(_pool(options, stop, aliases))
         lanes = [_lane(alias, pool, options) for alias in aliases]
         shown = self._reporter(lanes, options)
         stack.callback(shown.close)
@@ -248,14 +248,15 @@ def _databases(named: list[str] | str) -> list[str]:
     return aliases or [DEFAULT_DB_ALIAS]
 
 
-def _pool(options: dict[str, Any], stop: StopSignals) -> Pool:
+def _pool(options: dict[str, Any], stop: StopSignals, aliases: list[str]) -> Pool:
     if not options["workers"]:
         return InlinePool(wakeup=stop.fileno())
     workplace.prepare()
     return ForkPool(
         options["workers"],
         initializer=worker.begin,
-        before_fork=close_connections,
+        before_fork=partial(set_aside, aliases),
+        after_fork=take_up,
         ahead=AHEAD * options["workers"] if _options(options).keep_going else 0,
         max_tasks_per_child=options["max_jobs_per_worker"],
         max_memory_per_child=options["max_memory_per_worker"],

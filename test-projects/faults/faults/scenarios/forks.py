@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 
 from django.db import connections
 
-from django_async.forking import begin_worker, close_connections
+from django_async.forking import begin_worker, close_connections, set_aside, take_up
 from faults.models import Entry
 from faults.scale import Figures, Scale, Violation
 from faults.scenario import scenario
@@ -27,8 +28,10 @@ def fork_beside_connections(world: World, scale: Scale, rng: Random) -> Figures:
     forks = scale.count(100, 1_000)
     reads = _Forking(list(connections), rng, close_connections).run(forks)
     if world.database != "sqlite":  # which forbids to fork beside an open file
-        # An application that forks by itself and closes nothing: the children must forget it. With
-        # a pool of psycopg's that takes long.
+        # As a service keeps its sessions; and an application that forks by itself and closes
+        # nothing: the children must forget it. With a pool of psycopg's that takes long.
+        keep = partial(set_aside, list(connections))
+        reads += _Forking(list(connections), rng, keep).run(forks)
         aliases = [alias for alias in connections if scale.strict or alias != "pooled"]
         reads += _Forking(aliases, rng, None).run(forks)
     Entry.objects.all().delete()
@@ -51,7 +54,11 @@ class _Forking:
         """Fork so often; the number of reads."""
         first = sessions(self.aliases)
         with ForkPool(
-            2, initializer=begin_worker, before_fork=self.before_fork, max_tasks_per_child=1
+            2,
+            initializer=begin_worker,
+            before_fork=self.before_fork,
+            after_fork=take_up,
+            max_tasks_per_child=1,
         ) as pool:
             while self.ended < forks:
                 before = sessions(self.aliases) if self.before_fork else first
