@@ -16,13 +16,13 @@ from django_async.workplace import Workplace
 T = TypeVar("T")
 
 
-def begin() -> None:
-    """In the child, before its first job."""
+def begin(most_jobs: int | None = None) -> None:
+    """In the child, before its first job: it has so many of them at the most."""
     exporter.let_go()
     sessions.loosen_waits()
     begin_worker()
     ownership.keep_sessions()
-    plans.begin()
+    plans.begin(most_jobs)
     titles.begin()
     _workplace()
     tracing.flush_at_exit()

@@ -120,6 +120,13 @@ def test_only_who_sends_them_again_and_again_prepares() -> None:
     assert prepared() == {}
 
 
+@pytest.mark.parametrize(("most_jobs", "number"), [(1, 0), (19, 0), (20, 2), (None, 2)])
+def test_a_worker_that_has_a_few_jobs_only_does_not(most_jobs: int | None, number: int) -> None:
+    plans.begin(most_jobs)
+    run_some(3)
+    assert len(prepared()) == number
+
+
 def test_the_plan_of_an_empty_table_reads_an_index() -> None:
     """It will not be made again when the table has a million rows."""
     Job.objects.all().delete()

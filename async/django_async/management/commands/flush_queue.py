@@ -254,7 +254,7 @@ def _pool(options: dict[str, Any], stop: StopSignals, aliases: list[str]) -> Poo
     workplace.prepare()
     return ForkPool(
         options["workers"],
-        initializer=worker.begin,
+        initializer=partial(worker.begin, options["max_jobs_per_worker"]),
         before_fork=partial(set_aside, aliases),
         after_fork=take_up,
         ahead=AHEAD * options["workers"] if _options(options).keep_going else 0,
