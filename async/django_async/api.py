@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import router, transaction
 
-from django_async import bulk, cancelling, clock, current, pausing, payload, tracing, wake
+from django_async import cancelling, clock, current, inserts, pausing, payload, tracing, wake
 from django_async.errors import AsyncError
 from django_async.health import health
 from django_async.hints import Hint
@@ -96,7 +96,7 @@ def schedule_many(jobs: Iterable[Mapping[str, Any]], *, using: str | None = None
         for job, group in built:
             job.group = _joined(groups, group, using)
         ready = [job for job, _ in built]
-        bulk.insert(ready, using)
+        inserts.many(ready, using)
         if ready:
             wake.on_commit(using)
     return ready
@@ -198,8 +198,7 @@ def build(
 
 def put(job: Job, using: str) -> None:
     """Insert the job, and tell the services of it as the caller's transaction commits."""
-    job.scheduled_by = current.own_id(using)
-    job.save(using=using)
+    inserts.one(job, using)
     wake.on_commit(using, Hint(job.pk, 0, job.priority, job.scheduled, job.group_id, job.meta))
 
 

@@ -70,11 +70,11 @@ class AsyncBackend(BaseTaskBackend):
 
         Raises as enqueue() does, naming the call by its index; nothing is written then.
         """
-        from django_async import bulk, wake
+        from django_async import inserts, wake
 
         self.validate_task(task)
         prepared = [self._numbered(index, task, *call) for index, call in enumerate(calls)]
-        bulk.insert([job for job, _ in prepared], self.using)
+        inserts.many([job for job, _ in prepared], self.using)
         if prepared:
             wake.on_commit(self.using)
         for _, result in prepared:

@@ -1,6 +1,7 @@
-"""Many jobs in one statement, whatever their number: ids first, or ids that the insert gives back.
+"""New jobs: one, or many in one statement, whatever their number.
 
-An ORM ``bulk_create`` sends one statement for each few dozen rows on SQLite, and binds each value.
+Django's ORM takes as long to write an insert down as the server to execute it, and looks at each
+value of each row. An ORM ``bulk_create`` sends one statement for each few dozen rows on SQLite.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 from typing import Any
 
@@ -15,6 +17,7 @@ from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models import CharField, Field, TextField
+from django.db.models.signals import post_save, pre_save
 
 from django_async import current
 from django_async.models import Job
@@ -37,21 +40,67 @@ class _Column:
     is_constant: bool
 
 
-def insert(jobs: Sequence[Job], using: str) -> None:
+def one(job: Job, using: str) -> None:
+    """Insert the job, and give it its id.
+
+    Raises ValidationError if its group takes no more jobs.
+    """
+    _note_parent([job], using)
+    if pre_save.has_listeners(Job) or post_save.has_listeners(Job):  # the application's
+        job.save(using=using, force_insert=True)
+        return
+    if job.group is not None:
+        job.group.check_open(using)
+    connection = connections[using]
+    values = _ready(job, connection)
+    returns = connection.features.can_return_columns_from_insert
+    with transaction.mark_for_rollback_on_error(using=using), connection.cursor() as cursor:
+        cursor.execute(_statement(tuple(values), returns), list(values.values()))
+        _note_insertion(job, cursor.fetchone()[0] if returns else cursor.lastrowid, using)
+
+
+def many(jobs: Sequence[Job], using: str) -> None:
     """Insert the jobs, all or none, and give each its id."""
     if not jobs:
         return
-    if (parent := current.own_id(using)) is not None:
-        for job in jobs:
-            job.scheduled_by = parent
+    _note_parent(jobs, using)
     connection = connections[using]
     columns = [column for field in _fields() if (column := _column(field, jobs, connection))]
     with transaction.atomic(using=using), connection.cursor() as cursor:
         ids = _INSERT[connection.vendor](cursor, columns)
     for job, job_id in zip(jobs, ids, strict=True):
-        job.pk = job_id
-        job._state.adding = False
-        job._state.db = using
+        _note_insertion(job, job_id, using)
+
+
+def _note_parent(jobs: Sequence[Job], using: str) -> None:
+    if (parent := current.own_id(using)) is not None:
+        for job in jobs:
+            job.scheduled_by = parent
+
+
+def _note_insertion(job: Job, job_id: int, using: str) -> None:
+    job.pk = job_id
+    job._state.adding = False
+    job._state.db = using
+
+
+def _ready(job: Job, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+    """The job's values as the driver takes them, by their columns; null is what is left out."""
+    values = {field: _values(field, [job])[0] for field in _fields()}
+    return {
+        field.attname: value
+        if type(value) in (str, int)
+        else field.get_db_prep_save(value, connection)
+        for field, value in values.items()
+        if value is not None
+    }
+
+
+@cache
+def _statement(columns: Sequence[str], returns: bool) -> str:
+    values = ", ".join(["%s"] * len(columns))
+    returning = " RETURNING id" if returns else ""
+    return f"INSERT INTO async_job ({', '.join(columns)}) VALUES ({values}){returning}"
 
 
 def _column(
@@ -157,6 +206,7 @@ def _parts(rows: Rows, largest: int) -> Iterator[Rows]:
     yield part
 
 
+@cache
 def _fields() -> list[Field[Any, Any]]:
     return [field for field in Job._meta.concrete_fields if not field.primary_key]
 
