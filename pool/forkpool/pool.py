@@ -112,8 +112,7 @@ class ForkPool(Pool):
 
     @property
     def room(self) -> int:
-        at_work = [worker for worker in self._workers if worker.is_at_work]
-        ahead = self._most_ahead if at_work and self._tray.gives_back else 0
+        ahead = self._most_ahead if self._is_served and self._tray.gives_back else 0
         return max(0, self._idle + ahead - len(self._waiting))
 
     @property
@@ -125,6 +124,12 @@ class ForkPool(Pool):
     def _idle(self) -> int:
         """Workers that hold no task, as far as they were seen."""
         return len([worker for worker in self._workers if worker.is_idle])
+
+    @property
+    def _is_served(self) -> bool:
+        """Whether somebody takes tasks, or is about to: where workers have started, the next one
+        may be ready before the caller comes to it."""
+        return self._starts.succeed or any(worker.is_at_work for worker in self._workers)
 
     @property
     def _is_complete(self) -> bool:

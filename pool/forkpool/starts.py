@@ -16,12 +16,14 @@ class Starts:
 
     Attributes:
         failed: number of attempts since a worker was ready.
+        succeed: whether the latest of which the end is known has not failed.
         due: when to try again, on the monotonic clock.
         told: whether the caller knows that no worker can be started.
     """
 
     def __init__(self) -> None:
         self.failed = 0
+        self.succeed = False
         self.due = 0.0
         self.told = False
         self._complaint = ""
@@ -40,12 +42,14 @@ class Starts:
 
     def note_success(self) -> None:
         self.failed = 0
+        self.succeed = True
         self.due = 0.0
         self.told = False
 
     def note_failure(self, attempt: int, complaint: str) -> None:
         """Count the attempt that was the n-th, if no other worker of it has failed before."""
         self._complaint = complaint
+        self.succeed = False
         if attempt == self.failed:
             self.failed += 1
             self.due = time.monotonic() + min(_PAUSE * 3**attempt, _LONGEST_PAUSE)

@@ -1,8 +1,11 @@
 """The time limit that the parent keeps: SIGTERM, then SIGKILL to the whole process group."""
 
+import fcntl
 import itertools
 import os
 import signal
+import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -165,11 +168,19 @@ def test_a_result_that_waits_to_be_read_is_in_time(
     with ForkPool(1) as pool:
         waiting.idle(pool)
         pool.submit(bytes, 100_000, time_limit=FOREVER)
-        waiting.readable(pool._workers[0].channel)
+        channel = pool._workers[0].channel
+        waiting.until(lambda: unread(channel) > 100_000)
         clock.put_forward(2 * FOREVER)
         (ended,) = waiting.ends(pool, 1)
         assert ended.value == bytes(100_000)
         assert signals.sent == []
+
+
+def unread(channel: Any) -> int:
+    """How many bytes have arrived, and nobody has read."""
+    number = bytearray(4)
+    fcntl.ioctl(channel, termios.FIONREAD, number)
+    return int.from_bytes(number, sys.byteorder)
 
 
 def test_a_result_that_comes_after_the_last_look_is_in_time(

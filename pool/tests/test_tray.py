@@ -289,6 +289,19 @@ def test_workers_that_live_for_one_task_find_the_next_one_waiting(waiting: Any) 
     assert set(Counter(end.pid for end in ends).values()) == {1}
 
 
+def test_the_only_worker_finds_a_task_when_it_is_ready(waiting: Any) -> None:
+    with ForkPool(1, ahead=1, max_tasks_per_child=1) as pool:
+        waiting.idle(pool)
+        pids = []
+        for number in range(5):
+            pids.append(waiting.run(pool, os.getpid).value)
+            assert not pool.idle
+            assert pool.room == 1
+            pool.submit(square, number)  # while nobody is there
+            assert waiting.ends(pool, 1)[0].value == number**2
+    assert len(set(pids)) == 5
+
+
 def misbehave(number: int) -> int:
     match number % 11:
         case 3:
