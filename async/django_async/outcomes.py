@@ -9,9 +9,10 @@ import math
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from django_async.errors import Cancelled as CancelledError
-from django_async.hints import Compact, Hint
+from django_async.hints import Hint
 from forkpool import TaskInterrupted, TimeLimitExceeded, WorkerDied, explain_memory_error
 
 LONGEST_TEXT = 100_000
@@ -103,7 +104,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempted(Compact):
+class Attempted:
     """An attempt that was made. Those who watch the queue want to know of what and how long."""
 
     hint: Hint
@@ -124,6 +125,17 @@ class Attempted(Compact):
 @dataclass(frozen=True, slots=True)
 class Executed(Attempted):
     """Its effects, its result and its mark are committed."""
+
+    def packed(self) -> tuple[Any, ...]:
+        """What a parent does not know that has handed out the job. It is pickled in a tenth of the
+        time, and most jobs end so."""
+        return self.label, self.seconds, self.name, self.queue, self.waited
+
+    @classmethod
+    def unpacked(cls, packed: tuple[Any, ...], hint: Hint) -> Executed:
+        """The same outcome, where the hint is known."""
+        label, seconds, name, queue, waited = packed
+        return cls(hint, label, seconds, name=name, queue=queue, waited=waited)
 
 
 @dataclass(frozen=True, slots=True)

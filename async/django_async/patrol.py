@@ -85,7 +85,7 @@ class Patrol(Walk):
     def ended(self, hint: Hint) -> None:
         super().ended(hint)
         self._losses.pop(hint.id, None)
-        self._look_soon()  # it may have scheduled others
+        self._look_within(self._refresh)  # it may have scheduled others
 
     def hear(self, news: Iterable[News]) -> None:
         """Somebody says that there are new jobs. Those that are this parent's to take first are
@@ -94,7 +94,7 @@ class Patrol(Walk):
         for job in news:
             self._echo = self._clock() + ECHO
             if job is None:
-                self._look_soon()
+                self._look_within(REFRESH)
                 continue
             job_id = job.id if isinstance(job, Hint) else job
             if not self.share.owns(job_id) or job_id in self._held:
@@ -162,9 +162,9 @@ class Patrol(Walk):
         pause = self._wait if outlook.next_due is None else min(self._wait, outlook.next_due)
         self._next_look = self._clock() + pause
 
-    def _look_soon(self) -> None:
-        """Start over as soon as it is not too often."""
-        self._next_look = min(self._next_look, max(self._clock(), self._looked + REFRESH))
+    def _look_within(self, seconds: float) -> None:
+        """Start over so long after the latest start, which is as soon as it is not too often."""
+        self._next_look = min(self._next_look, max(self._clock(), self._looked + seconds))
 
     def _choose(self, hints: list[Hint]) -> list[Hint]:
         """The parent's own, and of what others have left where it was since last time that which is

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from django_async.hints import Hint
 from django_async.outcomes import Cancelled, Executed, Failed, Outcome
 
-Attempt = Callable[[Hint, str, str], Outcome]
+Attempt = Callable[[Hint, str, str], Outcome | tuple[Any, ...]]
 """Attempts a job, given the hint, the alias of its database and the token of the parent."""
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from django_async import exporter, ownership, plans, sessions, signals, titles, tracing
 from django_async.forking import begin_worker
 from django_async.hints import Hint
-from django_async.outcomes import Outcome
+from django_async.outcomes import Executed, Outcome
 from django_async.runner import run_job
 from django_async.workplace import Workplace
 
@@ -29,11 +29,12 @@ def begin(most_jobs: int | None = None) -> None:
     signals.tell_worker_started()
 
 
-def attempt(hint: Hint, using: str, token: str) -> Outcome:
-    """Attempt the job, and leave the process as it was, ready for the next one."""
+def attempt(hint: Hint, using: str, token: str) -> Outcome | tuple[Any, ...]:
+    """Attempt the job, and leave the process as it was, ready for the next one. Of what was
+    executed, the parent is told no more than it does not know."""
     outcome = _workplace().run(run_job, hint, using, token)
     plans.prepare(using)
-    return outcome
+    return outcome.packed() if isinstance(outcome, Executed) else outcome
 
 
 def chore(function: Callable[..., T], *args: Any) -> T:
