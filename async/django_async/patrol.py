@@ -59,7 +59,8 @@ class Patrol(Walk):
         self._looked = -REFRESH
         self._next_look = 0.0
         self._echo = inf
-        """When to look again because something was heard, however many looks lie in between."""
+        """When to look again because something was heard, however many looks lie in between. (Not
+        while there are hints at hand: then no worker waits for what was not told.)"""
         self._losses: dict[int, int] = {}
         self._left_to_others: dict[int, float] = {}
         self._left_before: dict[int, float] = {}
@@ -73,7 +74,12 @@ class Patrol(Walk):
 
     @property
     def _is_to_look(self) -> bool:
-        return self._clock() >= min(self._next_look, self._echo)
+        return self._clock() >= self._moment
+
+    @property
+    def _moment(self) -> float:
+        """When to look again."""
+        return self._next_look if self._hints else min(self._next_look, self._echo)
 
     def lost(self, hint: Hint, *, taken: bool) -> None:
         self._held.discard(hint.id)
@@ -92,7 +98,7 @@ class Patrol(Walk):
         taken as they were told, or read by their ids. A look follows in any case: for what was not
         told of, and for jobs whose time is still to come."""
         for job in news:
-            self._echo = self._clock() + ECHO
+            self._echo = min(self._echo, self._clock() + ECHO)
             if job is None:
                 self._look_within(REFRESH)
                 continue
@@ -123,8 +129,7 @@ class Patrol(Walk):
     @property
     def pause(self) -> float:
         """Seconds until there is something to look for."""
-        moments = [self._next_look, self._echo, *self._again.values()]
-        return max(0.0, min(moments) - self._clock())
+        return max(0.0, min([self._moment, *self._again.values()]) - self._clock())
 
     @property
     def _refresh(self) -> float:

@@ -278,6 +278,38 @@ def test_a_look_in_between_does_not_take_the_place_of_that_one() -> None:
     assert found.id == late.pk
 
 
+def test_that_one_is_not_put_off_by_what_is_heard_meanwhile() -> None:
+    """Under load something is heard all the time."""
+    time = Time()
+    walk = Patrol(
+        fetch.Fetch("default", None, fetch.Selection()), 64, time, Interval(3600.0, 3600.0)
+    )
+    assert walk.take() is None
+    first, late = schedule(jobs.note), schedule(jobs.note)
+    walk.hear([first.pk])
+    assert walk.take()
+    time.now += wake.ECHO - 0.001
+    walk.hear([first.pk])
+    time.now += 0.001
+    found = walk.take()
+    assert found is not None
+    assert found.id == late.pk
+
+
+def test_nor_is_it_heeded_while_there_is_something_to_hand_out() -> None:
+    time = Time()
+    walk = Patrol(
+        fetch.Fetch("default", None, fetch.Selection()), 64, time, Interval(3600.0, 3600.0)
+    )
+    made = [schedule(jobs.note).pk for _ in range(4)]
+    assert walk.take()
+    walk.hear([Hint(made[0], 0, 5, None, None)])  # as it may be told late
+    time.now += wake.ECHO
+    with CaptureQueriesContext(connection) as captured:
+        assert [hint.id for hint in (walk.take(), walk.take()) if hint] == made[1:3]
+    assert len(captured) == 0
+
+
 def test_hearing_of_a_job_whose_time_is_to_come_makes_it_look_when_that_is() -> None:
     time = Time()
     walk = Patrol(

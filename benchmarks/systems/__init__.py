@@ -47,6 +47,7 @@ class Forking(Protocol):
 class Bare(Protocol):
     """Something without a queue."""
 
-    def measure(self, workload: str, workers: int, seconds: float) -> float:
-        """Transactions a second of so many processes, over about so many seconds."""
+    def measure(self, workload: str, workers: int, seconds: float) -> dict[str, float]:
+        """The ``rate`` in transactions a second of so many processes, over about so many seconds;
+        and the CPU seconds of each, of ``workers`` and ``server``, if they can be told."""
         ...

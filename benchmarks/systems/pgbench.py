@@ -23,7 +23,7 @@ COMMIT;
 WORK = {"W1": INSERT, "W2": "", "W4": "SELECT pg_sleep(0.05);", "W5": INSERT}
 
 
-def measure(workload: str, workers: int, seconds: float) -> float:
+def measure(workload: str, workers: int, seconds: float) -> dict[str, float]:
     """Transactions a second of so many clients, over so many seconds."""
     if workload not in WORK:
         raise NotImplementedError(f"pgbench has no {workload}")
@@ -32,7 +32,7 @@ def measure(workload: str, workers: int, seconds: float) -> float:
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(TRANSACTION.format(tickets=TICKETS, work=WORK[workload]))
         script.flush()
-        return _run(script.name, workers, seconds)
+        return {"rate": _run(script.name, workers, seconds)}
 
 
 def _run(script: str, workers: int, seconds: float) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import json
 import multiprocessing
+import resource
 from typing import Any
 
 from django.db import connection, connections, transaction
 from django.db.models import Model
 from django.utils import timezone
 
-from benchmarks import jobs, tally
+from benchmarks import jobs, processes, tally
 from benchmarks.models import Ticket
 from django_async.models import Job
 
@@ -21,10 +22,23 @@ SAMPLE = 200
 """Transactions that tell how many are needed."""
 
 
-def measure(workload: str, workers: int, seconds: float) -> float:
-    """Transactions a second of so many processes, over about so many seconds."""
+def measure(workload: str, workers: int, seconds: float) -> dict[str, float]:
+    """Transactions a second of so many processes, over about so many seconds; their CPU time."""
     rate = _rate(workload, workers, SAMPLE if workload in ("W1", "W2", "W5") else 2 * workers)
-    return _rate(workload, workers, max(workers, round(rate * seconds)))
+    count = max(workers, round(rate * seconds))
+    before = _cpu()
+    rate = _rate(workload, workers, count)
+    spent = {who: (now - before[who]) / count for who, now in _cpu().items()}
+    return {"rate": rate, **spent}
+
+
+def _cpu() -> dict[str, float]:
+    """CPU seconds so far, of the processes that have ended and of the server."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "workers": children.ru_utime + children.ru_stime,
+        "server": processes.server_cpu_seconds(),
+    }
 
 
 def enqueue(workload: str, argument: str) -> object:
