@@ -200,10 +200,14 @@ def test_a_service_beside_others_takes_all_that_they_leave() -> None:
         assert sorted(found) == [job.pk for job in made]
 
 
+def seldom_looking(time: Time, selection: fetch.Selection | None = None) -> Patrol:
+    """A walk that finds little but what it hears of."""
+    reads = fetch.Fetch("default", None, selection or fetch.Selection())
+    return Patrol(reads, 64, time, Interval(3600.0, 3600.0))
+
+
 def test_a_job_of_which_it_hears_is_read_by_its_id() -> None:
-    walk = Patrol(
-        fetch.Fetch("default", None, fetch.Selection()), 64, Time(), Interval(3600.0, 3600.0)
-    )
+    walk = seldom_looking(Time())
     assert walk.take() is None
     job = schedule(jobs.note)
     walk.hear([job.pk])
@@ -215,9 +219,7 @@ def test_a_job_of_which_it_hears_is_read_by_its_id() -> None:
 
 
 def test_a_job_of_which_it_hears_all_need_not_be_read() -> None:
-    walk = Patrol(
-        fetch.Fetch("default", None, fetch.Selection()), 64, Time(), Interval(3600.0, 3600.0)
-    )
+    walk = seldom_looking(Time())
     assert walk.take() is None
     job = schedule(jobs.note)
     told = Hint(job.pk, 0, 5, None, None)
@@ -238,7 +240,7 @@ def test_a_job_of_which_it_hears_all_need_not_be_read() -> None:
     ids=str,
 )
 def test_who_serves_not_all_jobs_reads_those_of_which_it_hears(selection: fetch.Selection) -> None:
-    walk = Patrol(fetch.Fetch("default", None, selection), 64, Time(), Interval(3600.0, 3600.0))
+    walk = seldom_looking(Time(), selection)
     assert walk.take() is None
     job = schedule(jobs.note)
     while job.pk % 2:
@@ -250,40 +252,36 @@ def test_who_serves_not_all_jobs_reads_those_of_which_it_hears(selection: fetch.
 def test_who_hears_of_a_job_looks_again_for_those_that_came_right_after_it() -> None:
     """Whoever made them did not say so again."""
     time = Time()
-    walk = Patrol(
-        fetch.Fetch("default", None, fetch.Selection()), 64, time, Interval(3600.0, 3600.0)
-    )
+    walk = seldom_looking(time)
     assert walk.take() is None
     first, second = schedule(jobs.note), schedule(jobs.note)
     walk.hear([first.pk])
     assert [hint.id for hint in (walk.take(), walk.take()) if hint] == [first.pk]
     assert 0 < walk.pause <= wake.ECHO
     time.now += walk.pause
+    assert_takes(walk, second)
+
+
+def assert_takes(walk: Patrol, job: Job) -> None:
     found = walk.take()
     assert found is not None
-    assert found.id == second.pk
+    assert found.id == job.pk
 
 
 def test_a_look_in_between_does_not_take_the_place_of_that_one() -> None:
     time = Time()
-    walk = Patrol(
-        fetch.Fetch("default", None, fetch.Selection()), 64, time, Interval(3600.0, 3600.0)
-    )
+    walk = seldom_looking(time)
     walk.hear([4711])
     assert walk.take() is None
     late = schedule(jobs.note)
     time.now += walk.pause
-    found = walk.take()
-    assert found is not None
-    assert found.id == late.pk
+    assert_takes(walk, late)
 
 
 def test_that_one_is_not_put_off_by_what_is_heard_meanwhile() -> None:
     """Under load something is heard all the time."""
     time = Time()
-    walk = Patrol(
-        fetch.Fetch("default", None, fetch.Selection()), 64, time, Interval(3600.0, 3600.0)
-    )
+    walk = seldom_looking(time)
     assert walk.take() is None
     first, late = schedule(jobs.note), schedule(jobs.note)
     walk.hear([first.pk])
@@ -291,16 +289,12 @@ def test_that_one_is_not_put_off_by_what_is_heard_meanwhile() -> None:
     time.now += wake.ECHO - 0.001
     walk.hear([first.pk])
     time.now += 0.001
-    found = walk.take()
-    assert found is not None
-    assert found.id == late.pk
+    assert_takes(walk, late)
 
 
 def test_nor_is_it_heeded_while_there_is_something_to_hand_out() -> None:
     time = Time()
-    walk = Patrol(
-        fetch.Fetch("default", None, fetch.Selection()), 64, time, Interval(3600.0, 3600.0)
-    )
+    walk = seldom_looking(time)
     made = [schedule(jobs.note).pk for _ in range(4)]
     assert walk.take()
     walk.hear([Hint(made[0], 0, 5, None, None)])  # as it may be told late
@@ -312,9 +306,7 @@ def test_nor_is_it_heeded_while_there_is_something_to_hand_out() -> None:
 
 def test_hearing_of_a_job_whose_time_is_to_come_makes_it_look_when_that_is() -> None:
     time = Time()
-    walk = Patrol(
-        fetch.Fetch("default", None, fetch.Selection()), 64, time, Interval(3600.0, 3600.0)
-    )
+    walk = seldom_looking(time)
     assert walk.take() is None
     job = schedule(jobs.note, run_after=timedelta(seconds=30))
     walk.hear([job.pk])
