@@ -55,7 +55,8 @@ def table(head: Row, rows: Iterable[Row]) -> str:
 def _throughput(record: Record, page: Document) -> None:
     for workload in record.names:
         for workers, rounds in record.runs.items():
-            page.parts.append(f"## {workload} with {workers} workers, {_server(record)}\n")
+            number = "1 worker" if workers == "1" else f"{workers} workers"
+            page.parts.append(f"## {workload} with {number}, {_server(record)}\n")
             page.parts.append(f"{workload} is {texts.WORKLOADS[workload]}.\n")
             _rates(rounds, workload, page, f"{workload}-{workers}-{record.database}".lower())
 

@@ -101,7 +101,9 @@ class Lane:
         """The next job that may run now, written down as about to."""
         if not self.may_hand_out:
             return None
-        return self._next() if self._is_at_hand else self.access.use(self._next)
+        if self._is_at_hand:  # by now: a moment later it might be time to look
+            return self._unless_it_waits(self.walk.take_at_hand())
+        return self.access.use(self._next)
 
     @property
     def _is_at_hand(self) -> bool:
@@ -255,8 +257,9 @@ class Lane:
         if self._has_to_look_at_pauses:
             self._heed_pauses()
         hint = self.walk.take()
-        if hint is None:
-            return None
+        return None if hint is None else self._unless_it_waits(hint)
+
+    def _unless_it_waits(self, hint: Hint) -> Hint | None:
         may_run = False
         try:
             may_run = self._may_run(hint)

@@ -56,7 +56,11 @@ class Walk:
             self._bring_back()
         if not self._hints and not self._exhausted:
             self._turn_page()
-        return heappop(self._hints)[1] if self._hints else None
+        return self.take_at_hand() if self._hints else None
+
+    def take_at_hand(self) -> Hint:
+        """The next hint of those that are at hand."""
+        return heappop(self._hints)[1]
 
     @property
     def at_hand(self) -> Hint | None:
