@@ -53,8 +53,8 @@ class Access:
             with soft_time_limit(limit):
                 self._connect()
                 return act()
-        except StopNow:
-            self._connection.close()  # a statement is under way on it
+        except StopNow as stop:
+            self._note_interruption(stop)
             raise
         except (DriverError, TaskTimeout) as error:
             self._note(error)
@@ -87,6 +87,13 @@ class Access:
         for model in apps.get_app_config("async").get_models():
             model._base_manager.using(self._connection.alias).first()
         self._lacks_tables = False
+
+    def _note_interruption(self, stop: StopNow) -> None:
+        """A statement is under way. Or it got no answer, where the driver hears of no signal until
+        then."""
+        if trouble.has_failed(stop, self._connection):
+            self.outage.note("it did not answer")
+        self._connection.close()
 
     def _note(self, error: BaseException) -> None:
         """A silent connection is as good as none, and so is a database without its tables; a

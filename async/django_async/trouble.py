@@ -78,6 +78,13 @@ def is_outage(error: BaseException, connection: BaseDatabaseWrapper, session: An
     return has_lost(session, connection) or not is_alive(connection)
 
 
+def has_failed(stop: BaseException, connection: BaseDatabaseWrapper) -> bool:
+    """Whether the session was lost by an error before this exception of a signal's handler."""
+    driver: Any = connection  # it may not have come to Django yet, which wraps the driver's errors
+    errors = DriverError, driver.Database.Error
+    return any(isinstance(link, errors) for link in _chain(stop)) and not is_alive(connection)
+
+
 def has_no_tables(error: BaseException) -> bool:
     """Whether a table, or a column, of the queue is not there: the database is being made, or its
     migrations are still to come."""

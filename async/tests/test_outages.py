@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_async import schedule, store
+from django_async.access import Access
 from django_async.api import schedule_many
+from django_async.errors import StopNow
 from django_async.hints import Hint
 from django_async.inquest import Inquest
 from django_async.models import Job
@@ -38,6 +40,7 @@ has_sessions = pytest.mark.skipif(
 Flush = Callable[..., Any]
 
 WRAPPER: Any = type(connections["default"])
+DRIVER = WRAPPER.Database
 
 
 def notes() -> list[str]:
@@ -107,6 +110,35 @@ def test_what_was_recorded_before_the_database_went_away_is_told(
         told.extend(inquest.look())
     assert [end.hint.id for end in told] == calls[:1]
     assert len(inquest) == 1
+
+
+def cut_short() -> None:
+    raise StopNow
+
+
+def cut_short_without_an_answer() -> None:
+    """As mysqlclient, which hears of the signal when it has given up."""
+    connection.close()
+    try:
+        raise DRIVER.OperationalError("no answer")
+    except DRIVER.OperationalError:
+        raise StopNow from None
+
+
+@on_commits
+@pytest.mark.parametrize(
+    ("act", "is_away"), [(cut_short, False), (cut_short_without_an_answer, True)]
+)
+def test_what_the_operator_cuts_short_is_no_outage_unless_there_was_no_answer(
+    act: Callable[[], None], is_away: bool
+) -> None:
+    access = Access("default", time.monotonic)
+    with pytest.raises(StopNow):
+        access.use(act)
+    assert access.outage.is_on is is_away
+    assert not access.busy
+    assert connection.connection is None
+    assert access.use(Job.objects.count) == (None if is_away else 0)
 
 
 @on_commits
