@@ -229,8 +229,9 @@ class Engine:
 
     @property
     def _awaits_verdict(self) -> bool:
-        """Whether what is undecided may be the failure that ends it."""
-        return not self.options.keep_going and any(lane.inquest for lane in self.lanes)
+        """Whether what is undecided may be the failure that ends it. That is not waited for as
+        long as it takes somebody else to run the job."""
+        return not self.options.keep_going and any(one.inquest.is_soon_over for one in self.lanes)
 
     @property
     def _room(self) -> int:

@@ -48,19 +48,28 @@ class Inquest:
     _since: dict[int, float] = field(default_factory=dict)
     """When each was looked at first."""
     _next: float = 0.0
+    _soon: float = 0.0
+    """Until when the latest of them may well be told."""
 
     def __len__(self) -> int:
         return len(self._deaths) + len(self._undecided)
 
+    @property
+    def is_soon_over(self) -> bool:
+        """Whether there is something that may well be told soon. A row that stays locked for longer
+        is somebody else's, who had the same hint and runs the job, perhaps for an hour."""
+        return len(self) > 0 and self.clock() < self._soon
+
     def add(self, outcome: Undecided) -> None:
         """An attempt could not record its failure itself."""
+        self._soon = self.clock() + PATIENCE
         self._undecided[outcome.hint.id] = outcome
         self._since[outcome.hint.id] = self.clock()
 
     def add_death(self, hint: Hint, death: WorkerDied, seconds: float) -> None:
         """An attempt's worker has died, so long after it was handed the job."""
         self._deaths.append((hint, death, seconds))
-        self._next = 0.0
+        self._next, self._soon = 0.0, self.clock() + PATIENCE
 
     def look(self) -> Iterator[Failed | Cancelled | Lost]:
         """What can be told by now: attempts that failed or were cancelled and are recorded, and

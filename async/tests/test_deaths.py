@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_async import clock, hooks, schedule, store
+from django_async import clock, hooks, inquest, schedule, store
 from django_async.models import Group, Job
 from forkpool import Ended, InlinePool, Task, WorkerDied
 from suite import abuse, jobs
@@ -123,6 +123,23 @@ def test_it_does_so_however_long_its_row_stays_locked(
     assert flush(workers=1).status == 1
     assert next(looks) == 4
     assert not notes()
+
+
+def test_but_a_row_that_somebody_else_holds_keeps_nobody_waiting(
+    flush: Flush, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who had the same hint, and runs the job for an hour."""
+    settle = store.settle
+    monkeypatch.setattr(inquest, "PATIENCE", 0.2)
+
+    def settle_after_the_other_job(*args: Any) -> Any:
+        return settle(*args) if notes() else store.Settlement.UNDECIDED
+
+    monkeypatch.setattr(store, "settle", settle_after_the_other_job)
+    schedule(abuse.end_process, ["SIGKILL"], priority=9)
+    schedule(jobs.note)
+    assert flush(workers=1).status == 1
+    assert len(notes()) == 1
 
 
 def test_a_death_is_told_with_the_time_that_the_attempt_took(flush: Flush) -> None:
