@@ -13,6 +13,7 @@ child close all connections by a hook of its own (os.register_at_fork), before i
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection
 from typing import Any
@@ -23,11 +24,16 @@ from django.db.backends.signals import connection_created
 
 from django_async import sessions, sidecar
 
+logger = logging.getLogger(__name__)
+
 _kept: list[Any] = []
 """Connections that must never be collected here: their end would be told to the server."""
 
 _aside: list[tuple[BaseDatabaseWrapper, Any]] = []
 """The sessions with which a parent goes on after the fork."""
+
+_reached: list[BaseDatabaseWrapper] = []
+"""In a child, the databases of these sessions: they were there a moment ago."""
 
 
 def close_connections() -> None:
@@ -66,7 +72,9 @@ def begin_worker() -> None:
 def forget_connections() -> None:
     """Drop what this process inherited, without a word to the server."""
     while _aside:
-        _cut_off(_aside.pop()[1])
+        connection, session = _aside.pop()
+        _cut_off(session)
+        _reached.append(connection)
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
             _cut_off(connection.connection)
@@ -75,6 +83,17 @@ def forget_connections() -> None:
         pools = getattr(connection, "_connection_pools", {})  # PostgreSQL's, from Django 5.1 on
         if pool := pools.pop(connection.alias, None):
             _kept.append(pool)
+
+
+def connect() -> None:
+    """In the child, when it is set up: have sessions, before a job has to wait for them."""
+    while _reached:
+        connection = _reached.pop()
+        try:
+            connection.ensure_connection()
+        except Exception:
+            logger.debug("No session on %r so far.", connection.alias, exc_info=True)
+            connection.close()  # the first job tries again, and says what is wrong
 
 
 def _can_stay(connection: BaseDatabaseWrapper) -> bool:

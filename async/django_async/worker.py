@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
-from django_async import exporter, ownership, plans, sessions, signals, titles, tracing
-from django_async.forking import begin_worker
+from django_async import exporter, forking, ownership, plans, sessions, signals, titles, tracing
 from django_async.hints import Hint
 from django_async.outcomes import Executed, Outcome
 from django_async.runner import run_job
@@ -20,12 +19,13 @@ def begin(most_jobs: int | None = None) -> None:
     """In the child, before its first job: it has so many of them at the most."""
     exporter.let_go()
     sessions.loosen_waits()
-    begin_worker()
+    forking.begin_worker()
     ownership.keep_sessions()
     plans.begin(most_jobs)
     titles.begin()
     _workplace()
     tracing.flush_at_exit()
+    forking.connect()
     signals.tell_worker_started()
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 
 from django_async import forking, worker
 from django_async.api import schedule_many
@@ -103,6 +103,38 @@ def test_each_child_has_a_session_of_its_own(pool: ForkPool) -> None:
     numbers = [session(), *(run(pool, session) for _ in range(3)), session()]
     assert numbers[0] == numbers[-1]
     assert len(set(numbers)) == 4
+
+
+def has_session() -> bool:
+    return connection.connection is not None
+
+
+@has_sessions
+def test_a_child_has_its_session_before_its_first_job(pool: ForkPool) -> None:
+    assert run(pool, has_session)
+
+
+@has_sessions
+def test_a_child_whose_parent_has_no_session_connects_when_a_job_needs_it(pool: ForkPool) -> None:
+    while not pool.idle:
+        assert pool.wait(30) == []
+    connection.close()
+    pool.submit(os.getpid)  # the next child is forked meanwhile
+    pool.wait(30)
+    assert not run(pool, has_session)
+    assert run(pool, session)
+
+
+@has_sessions
+def test_a_child_that_cannot_connect_begins_all_the_same(
+    pool: ForkPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_params: object) -> None:
+        raise OperationalError("too many clients")
+
+    monkeypatch.setattr(connection, "get_new_connection", refuse)  # of those that are to come
+    run(pool, os.getpid)
+    assert not run(pool, has_session)
 
 
 @has_sessions

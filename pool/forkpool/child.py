@@ -2,10 +2,11 @@
 
 It sends to the parent, pickled: ``("ready",)`` or ``("failed", text)`` once; then for each task
 ``("returned", number, pickled value)`` or ``("raised", number, repr, traceback, pickled exception
-or None)``, before it ``("worn",)`` if it goes by itself after it; and ``("note", pickled note)`` at
-any time. A task is ``(function, args, soft time limit)``, and is taken from the tray; one that is
-too long for that is sent when it is asked for with ``("want",)``. What goes on beside the messages
-is in its slot.
+or None)``, before it ``("worn",)`` if it goes by itself after it; ``("last",)`` when it has taken
+the last one that it may; and ``("note", pickled note)`` at any time. It takes none before the
+parent has said that there is a place for it, with an empty message. A task is ``(function, args,
+soft time limit)``, and is taken from the tray; one that is too long for that is sent when it is
+asked for with ``("want",)``. What goes on beside the messages is in its slot.
 """
 
 import ctypes
@@ -142,9 +143,12 @@ def work(channel: Channel, tray: Tray, slot: Slot, terms: Terms) -> None:
     """Take, run, report."""
     me, finished, is_worn = os.getpid(), 0, False
     try:
+        channel.receive()  # that there is a place for it
         while not (is_worn or slot.leaves) and (taken := tray.take(slot)):
             number, message = taken
             slot.begin(number)
+            if finished + 1 == terms.max_tasks:
+                channel.send(dumps(("last",)))
             if message is None:
                 channel.send(dumps(("want",)))
                 message = channel.receive()

@@ -49,7 +49,8 @@ class ForkPool(Pool):
 
     Args:
         workers: number of processes that take tasks. A process that was told to go may still be
-            ending while its replacement runs already.
+            ending while its replacement runs already; and while one runs the last task that it may,
+            the next one is started, and waits for its place.
         initializer: called in each child before it takes tasks.
         before_fork: called in the parent before every fork, at the start and at each refill.
         after_fork: called in the parent after every fork, also after one that has failed.
@@ -99,7 +100,7 @@ class ForkPool(Pool):
         self._waiting: dict[int, Submitted] = {}  # what nobody was seen to have taken
         self._workers: list[Worker] = []  # all that are not reaped yet
         self._dead: list[Worker] = []
-        self._missing = workers
+        self._places = self._missing = workers
         self._starts = Starts()
         self._handed_out = 0
         self._ended: list[Ended] = []
@@ -307,6 +308,7 @@ class ForkPool(Pool):
             self._missing -= 1
             self._watch.add(worker.channel, partial(self._converse, worker))
             self._watch.add(worker.death, partial(self._note_death, worker))
+            self._fill_places()
 
     def _disown(self) -> None:
         """In a child of another pool: close what it inherited."""
@@ -379,10 +381,12 @@ class ForkPool(Pool):
             was_ready = worker.ready
             if end := worker.hear(message):
                 self._ended.append(end)
+            if worker.is_last:
+                self._replace(worker)
             if worker.ready and not was_ready:
                 self._starts.note_success()
                 # Whatever it has taken by now: then that is left for another one no more.
-                self._rested = True
+                self._rested = self._rested or worker.has_place
             if worker.channel.unsent:
                 self._watch.also_writable(worker.channel, True)
             self._assign(worker)
@@ -392,11 +396,28 @@ class ForkPool(Pool):
         worker.notice()
         if worker.task or worker.leaving:
             return
-        if self._closed:
+        if self._closed and worker.has_place:
             worker.leaving = True  # once nothing is left on the tray
-        elif worker.overdue or worker.worn:
-            self._missing += 1
+        elif self._closed:
             worker.dismiss()
+        elif worker.overdue or worker.worn:
+            self._replace(worker)
+            worker.dismiss()
+            self._fill_places()
+
+    def _replace(self, worker: Worker) -> None:
+        """Start another one for its place."""
+        if not worker.has_successor:
+            worker.has_successor = True
+            self._missing += 1
+
+    def _fill_places(self) -> None:
+        """Have as many take tasks as there are to be, those first that are ready."""
+        taken = sum(worker.has_place and not worker.leaving for worker in self._workers)
+        waiting = [worker for worker in self._workers if not worker.has_place]
+        for worker in sorted(waiting, key=lambda one: not one.ready)[: self._places - taken]:
+            worker.give_place()
+            self._rested = self._rested or worker.ready
 
     def _bury(self, worker: Worker) -> None:
         """Take a dead worker out of the books, and see to its replacement."""
@@ -405,7 +426,8 @@ class ForkPool(Pool):
         self._watch.drop(worker.channel)
         worker.kill()  # its process group, of which its tasks may have left something
         if not worker.leaving:
-            self._missing += 1
+            self._replace(worker)
+        self._fill_places()
         ended, exitcode = worker.bury()
         self._ended += ended
         if not (worker.ready or worker.leaving):

@@ -59,6 +59,9 @@ class Worker:
         since: when it began that, on the monotonic clock.
         finished: number of tasks that it has reported.
         ready: whether it has been initialised.
+        has_place: whether it was told to take tasks.
+        is_last: whether it has taken the last task that it may.
+        has_successor: whether the one that takes its place is counted already.
         deadline: when press() is to be called, on the monotonic clock: while it starts, while its
             task has a limit, and once that was interrupted.
         lost: whether its channel has ended, so that nothing more will come of it.
@@ -107,6 +110,9 @@ class Worker:
         self.since = 0.0
         self.finished = 0
         self.ready = False
+        self.has_place = False
+        self.is_last = False
+        self.has_successor = False
         self._start_timeout = start_timeout
         self._grace = grace
         self.deadline = deadline_in(start_timeout)
@@ -179,13 +185,21 @@ class Worker:
     @property
     def is_at_work(self) -> bool:
         """Whether it holds a task or waits for one."""
-        return self.ready and not (self.leaving or self.lost)
+        return self.ready and self.has_place and not (self.leaving or self.lost)
+
+    def give_place(self) -> None:
+        """Have it take tasks."""
+        self.has_place = True
+        with suppress(OSError):  # it is dead already
+            self.channel.send(b"")
 
     def dismiss(self) -> None:
         """Have it go after what it may hold now. If it waits, that is after one more task, or when
-        the tray ends."""
+        the tray ends; if it never had a place, at once."""
         self.leaving = True
         self._slot.leaves = True
+        if not self.has_place:
+            self.give_place()
 
     def flushed(self) -> bool:
         """Send more of its task; whether nothing is left to send."""
@@ -203,6 +217,8 @@ class Worker:
                 self.deadline = None
             case ("failed", text):
                 self.complaint = text
+            case ("last",):
+                self.is_last = True
             case ("worn",):
                 self.worn = True
             case ("want",):

@@ -145,7 +145,8 @@ def test_a_child_runs_no_more_tasks_than_allowed(waiting: Any, limit: int) -> No
     with ForkPool(1, max_tasks_per_child=limit, before_fork=lambda: forks.append(1)) as pool:
         pids = [waiting.run(pool, os.getpid).value for _ in range(6)]
         assert pids == [pid for pid in pids[::limit] for _ in range(limit)]
-        assert len(set(pids)) == 6 // limit == len(forks)
+        assert len(set(pids)) == 6 // limit
+        assert len(forks) - 6 // limit in (0, 1)  # the next one may have been started
 
 
 def test_a_worker_that_begins_with_anothers_task_makes_room_for_the_next(

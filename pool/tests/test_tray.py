@@ -289,15 +289,16 @@ def test_workers_that_live_for_one_task_find_the_next_one_waiting(waiting: Any) 
     assert set(Counter(end.pid for end in ends).values()) == {1}
 
 
-def test_the_only_worker_finds_a_task_when_it_is_ready(waiting: Any) -> None:
-    with ForkPool(1, ahead=1, max_tasks_per_child=1) as pool:
-        waiting.idle(pool)
+def test_the_only_worker_finds_a_task_when_it_is_ready(waiting: Any, gate: Any) -> None:
+    with ForkPool(1, ahead=1, max_tasks_per_child=1, initializer=gate.pass_through) as pool:
         pids = []
         for number in range(5):
+            gate.open()
             pids.append(waiting.run(pool, os.getpid).value)
             assert not pool.idle
             assert pool.room == 1
             pool.submit(square, number)  # while nobody is there
+            gate.open()
             assert waiting.ends(pool, 1)[0].value == number**2
     assert len(set(pids)) == 5
 
