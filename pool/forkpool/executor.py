@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -64,7 +64,7 @@ class ForkExecutor(Executor):
 
         Without `wait` that is when somebody has asked for the last result; a program that ends
         earlier takes the pool with it. An exception that interrupts the waiting, like a
-        KeyboardInterrupt, kills the pool.
+        KeyboardInterrupt, kills the pool, and what was not begun is cancelled.
         """
         self._closed = True
         if cancel_futures:
@@ -74,6 +74,7 @@ class ForkExecutor(Executor):
         except BaseException:
             self._cancel_waiting()
             self._settle(self._pool.kill())
+            self._abandon()
             raise
         self._end_if_done()
 
@@ -141,6 +142,11 @@ class ForkExecutor(Executor):
             future = self._waiting.popleft().future
             future.cancel()
             future.set_running_or_notify_cancel()
+
+    def _abandon(self) -> None:
+        """What was submitted and not begun never will be."""
+        while self._running:
+            self._running.popitem()[1].set_exception(CancelledError())
 
     def _break(self, error: StartFailed) -> None:
         """Go on with the running calls only."""

@@ -399,7 +399,7 @@ class ForkPool(Pool):
         if self._closed and worker.has_place:
             worker.leaving = True  # once nothing is left on the tray
         elif self._closed:
-            worker.dismiss()
+            worker.spare()
         elif worker.overdue or worker.worn:
             self._replace(worker)
             worker.dismiss()

@@ -195,11 +195,17 @@ class Worker:
 
     def dismiss(self) -> None:
         """Have it go after what it may hold now. If it waits, that is after one more task, or when
-        the tray ends; if it never had a place, at once."""
+        the tray ends."""
         self.leaving = True
         self._slot.leaves = True
-        if not self.has_place:
+
+    def spare(self) -> None:
+        """Have it go, as it never had a place: at once, however long its start would take."""
+        self.dismiss()
+        if self.ready:
             self.give_place()
+        else:
+            self.kill()
 
     def flushed(self) -> bool:
         """Send more of its task; whether nothing is left to send."""

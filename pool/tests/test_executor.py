@@ -258,19 +258,36 @@ def test_an_interrupted_shutdown_kills(waiting: Any, monkeypatch: pytest.MonkeyP
     pool = ForkPool(1)
     executor = ForkExecutor(pool)
     running = executor.submit(time.sleep, FOREVER)
-    waiting.until(running.running)
+    waiting.until(lambda: running.running() and bool(pool.running()))
     other = executor.submit(power, 1)
-
-    def interrupt(timeout: float | None) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pool, "wait", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        executor.shutdown()
+    interrupt_shutdown(executor, monkeypatch)
     assert pool.pids == []
     assert other.cancelled()
     with pytest.raises(WorkerDied):
         running.result()
+
+
+def test_an_interrupted_shutdown_cancels_what_nobody_has_begun(
+    waiting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = ForkPool(1)
+    executor = ForkExecutor(pool)
+    assert executor.submit(power, 3).result() == 9
+    os.kill(pool.pids[0], signal.SIGSTOP)
+    laid_down = executor.submit(power, 2)
+    assert laid_down.running()
+    interrupt_shutdown(executor, monkeypatch)
+    with pytest.raises(CancelledError):
+        laid_down.result()
+
+
+def interrupt_shutdown(executor: ForkExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(timeout: float | None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(executor._pool, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        executor.shutdown()
 
 
 def fail_to_start(note: Path) -> None:

@@ -14,6 +14,9 @@ from forkpool import ForkPool, WorkerDied
 from forkpool.worker import Worker
 
 
+FOREVER = 600
+
+
 def span(seconds: float) -> tuple[float, float]:
     """When the task has run."""
     began = time.monotonic()
@@ -113,6 +116,24 @@ def test_shutdown_waits_for_the_task_and_for_no_successor(
         ended = pool.shutdown(60)
         assert [one.error for one in ended] == [None]
     waiting.gone(second.pid)
+
+
+def test_shutdown_waits_for_no_successor_that_is_starting(waiting: Any, gate: Any) -> None:
+    forks: list[None] = []
+
+    def initializer() -> None:
+        if len(forks) == 2:
+            time.sleep(FOREVER)
+
+    pool = ForkPool(
+        1, max_tasks_per_child=1, initializer=initializer, before_fork=lambda: forks.append(None)
+    )
+    with pool:
+        waiting.idle(pool)
+        pool.submit(gate.pass_through)
+        waiting.until(lambda: bool(pool.wait(0.01)) or len(pool.pids) == 2)
+        gate.open()
+        assert [end.error for end in pool.shutdown()] == [None]
 
 
 def test_no_more_tasks_run_at_a_time_than_there_are_workers(waiting: Any) -> None:
