@@ -13,7 +13,6 @@ import pytest
 from forkpool import ForkPool, WorkerDied
 from forkpool.worker import Worker
 
-
 FOREVER = 600
 
 
