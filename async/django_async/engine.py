@@ -24,6 +24,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any, Protocol
 
 from django_async import conf, policy, sessions
@@ -83,6 +84,8 @@ class Engine:
     """The lane that is asked first for the next job."""
     _due: dict[int, float] = field(default_factory=dict)
     """When each duty is to be seen to."""
+    _next_duty: float = 0.0
+    """The first of these moments."""
     _moved: float = -STILL
     """When a job has ended."""
     _rest: Rest = field(default_factory=Rest)
@@ -116,7 +119,7 @@ class Engine:
             self._hand_out()
             self._tell_busy(len(self._lane_of))
             self.metrics.tick()
-            takes = self._may_hand_out()
+            takes = self._has_room or self._may_precede
             pause, listening = self._pause(takes=takes), self._listening(takes=takes)
             for ended in self.pool.wait(pause, listening, self._rest.begin(self.pool)):
                 self._act(ended)
@@ -147,6 +150,7 @@ class Engine:
             self._halted, self._halted_at = True, self.clock()
             self._take_back()
             self._due = dict.fromkeys(self._due, 0.0)
+            self._next_duty = 0.0
 
     def run_chore(self, end: Callable[[Any], None], function: Any, *args: Any) -> bool:
         """Have a worker do something else than a job, and tell ``end`` what it returned (None if it
@@ -175,17 +179,20 @@ class Engine:
         return self._halted or self._limit_reached or all(lane.is_over for lane in self.lanes)
 
     def _see_to_duties(self) -> None:
+        if self.clock() < self._next_duty:
+            return
         for number, duty in enumerate(self.duties):
             if self._due.get(number, 0.0) <= self.clock():
                 self._due[number] = self.clock() + duty.see_to(self)
+        self._next_duty = min(self._due.values(), default=inf)
 
     def _hand_out(self) -> None:
         """Give the next hints to the workers: of each database in order, and of several databases
         in turn."""
-        if self.pool.ahead and self._is_still:
+        if self._is_still and self.pool.ahead:
             self._take_back()
         may_take_back, latest = True, dict[str, tuple[Any, ...]]()
-        while self._may_hand_out() and (found := self._next()):
+        while ((has_room := self._has_room) or self._may_precede) and (found := self._next()):
             lane, hint = found
             if lane.using not in latest:
                 latest[lane.using] = lane.latest(self.pool.waiting)
@@ -193,7 +200,7 @@ class Engine:
                 may_take_back = False  # what is left by then was begun, and is only to be seen yet
                 lane.walk.put_back(hint)
                 self._take_back()
-            elif self._has_room and self._submit(lane, hint):
+            elif has_room and self._submit(lane, hint):
                 latest[lane.using] = max(hint.order, latest[lane.using])
             else:
                 lane.walk.put_back(hint)
@@ -218,14 +225,17 @@ class Engine:
                 return lane, hint
         return None
 
-    def _may_hand_out(self) -> bool:
-        """Whether the next hint would be handed out; or, if it is to precede another one, in its
-        place."""
-        return not self._halted and (self._has_room or self.pool.ahead > 0)
-
     @property
     def _has_room(self) -> bool:
-        return self._room > 0 and not (self._limit_reached or self._awaits_verdict)
+        """Whether the next hint would be handed out."""
+        if self._halted or not self._room:
+            return False
+        return not (self._limit_reached or self._awaits_verdict)
+
+    @property
+    def _may_precede(self) -> bool:
+        """Whether it would be in the place of another one that it is to precede."""
+        return not self._halted and self.pool.ahead > 0
 
     @property
     def _awaits_verdict(self) -> bool:
@@ -270,7 +280,7 @@ class Engine:
     def _pause(self, *, takes: bool) -> float:
         """How long there is nothing to do but to wait for the workers."""
         pauses = [lane.pause(takes=takes) for lane in self.lanes]
-        pauses += [max(0.0, due - self.clock()) for due in self._due.values()]
+        pauses.append(max(0.0, self._next_duty - self.clock()))
         if self.pool.ahead:
             pauses.append(max(0.0, self._moved + STILL - self.clock()))
         grace = self._grace_left()

@@ -72,7 +72,8 @@ class Lane:
     """Whether the latest turn was left to new jobs."""
     _next_look_around: float = 0.0
     _next_beat: float = 0.0
-    _next_look_at_pauses: float = 0.0
+    _pauses_hold_until: float = -inf
+    """Before the next job, after this, comes a look at the paused queues."""
 
     def __post_init__(self) -> None:
         self.access = Access(self.using, self.clock)
@@ -191,7 +192,7 @@ class Lane:
     @property
     def is_over(self) -> bool:
         """Whether nothing runs, is undecided, or is left to be offered."""
-        return not self.held and not self.inquest and self.walk.finished
+        return self.walk.finished and not (self.held or self.inquest)
 
     @property
     def open_ends(self) -> int:
@@ -239,19 +240,18 @@ class Lane:
         for number in runs:
             if self.held[number].id in wanted:
                 self.pool.interrupt(number)
-        if self._is_told and self.clock() >= self._next_look_at_pauses - BEAT:
+        if self._is_told and self.clock() >= self._pauses_hold_until - 2 * BEAT:
             self._heed_pauses()
 
     @property
     def _has_to_look_at_pauses(self) -> bool:
         """Whether the next job has to wait for it."""
-        after = BEAT if self._is_told else 0.0
-        return self.clock() >= self._next_look_at_pauses + after
+        return self.clock() >= self._pauses_hold_until
 
     def _heed_pauses(self) -> None:
         self.walk.heed_pauses(self.control.paused())
-        age = PAUSES_TOLD_AGE if self._is_told else PAUSES_AGE
-        self._next_look_at_pauses = self.clock() + age
+        age = PAUSES_TOLD_AGE + BEAT if self._is_told else PAUSES_AGE
+        self._pauses_hold_until = self.clock() + age
 
     def _next(self) -> Hint | None:
         if self._has_to_look_at_pauses:
@@ -306,7 +306,7 @@ class Lane:
         # What has come is read without a statement: it needs no timer, which takes as long.
         self.walk.hear(self.access.use(ear.hear, None) or [])
         if ear.has_new_pauses():
-            self._next_look_at_pauses = -inf  # if it does not come to that now, before the next job
+            self._pauses_hold_until = -inf  # if it does not come to that now, before the next job
             self.access.use(self._heed_pauses)
 
 

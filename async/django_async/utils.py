@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -102,6 +103,7 @@ def canonical(path: str) -> str:
     return f"django_{path}" if path.startswith("async.") else path
 
 
+@lru_cache(maxsize=1000)  # each job asks for one of them
 def check_path(path: str) -> str:
     """Return the path if it is well formed; importing nothing.
 

@@ -61,7 +61,8 @@ class _Stack:
             self._fit([block])
         finally:
             self._changing = False
-        self._look()  # what has come meanwhile, or before the block was entered
+        if self._pending or block.blow():  # it came meanwhile, or before the block was entered
+            self._look()
 
     def remove(self, block: Block) -> None:
         self._changing = True

@@ -25,10 +25,10 @@ def soft_time_limit(seconds: float | None) -> AbstractContextManager[object]:
     None is no limit. Where there is no SIGALRM (on Windows), and outside of the main thread, which
     alone can receive signals, the block has no limit either.
     """
-    main = threading.current_thread() is threading.main_thread()
-    if seconds is None or not main or not hasattr(signal, "setitimer"):
+    if seconds is None or not hasattr(signal, "setitimer"):
         return nullcontext()
-    return _Limit(seconds)
+    main = threading.current_thread() is threading.main_thread()
+    return _Limit(seconds) if main else nullcontext()
 
 
 def forget() -> None:

@@ -50,7 +50,8 @@ class ForkPool(Pool):
     Args:
         workers: number of processes that take tasks. A process that was told to go may still be
             ending while its replacement runs already; and while one runs the last task that it may,
-            the next one is started, and waits for its place.
+            the next one is started, and waits for its place. (If each runs one task, and tasks
+            wait, also the one after that: a start takes longer than many a task.)
         initializer: called in each child before it takes tasks.
         before_fork: called in the parent before every fork, at the start and at each refill.
         after_fork: called in the parent after every fork, also after one that has failed.
@@ -119,7 +120,7 @@ class ForkPool(Pool):
     @property
     def ahead(self) -> int:
         self._notice()
-        return max(0, len(self._waiting) - self._idle)
+        return max(0, len(self._waiting) - self._idle) if self._waiting else 0
 
     @property
     def _idle(self) -> int:
@@ -361,8 +362,8 @@ class ForkPool(Pool):
         for worker in self._workers:
             if worker.late:
                 self._hear(worker, worker.channel.rest())
-            if worker.late:
-                worker.press()
+                if worker.late:
+                    worker.press()
 
     def _note_death(self, worker: Worker, _writable: bool) -> None:
         self._dead.append(worker)
@@ -418,6 +419,8 @@ class ForkPool(Pool):
         for worker in sorted(waiting, key=lambda one: not one.ready)[: self._places - taken]:
             worker.give_place()
             self._rested = self._rested or worker.ready
+            if self._waiting and self._terms.max_tasks == 1:  # the one that waits is its last
+                self._replace(worker)
 
     def _bury(self, worker: Worker) -> None:
         """Take a dead worker out of the books, and see to its replacement."""

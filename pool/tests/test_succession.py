@@ -103,6 +103,22 @@ def test_a_next_process_that_dies_is_replaced_as_any(
         assert waiting.run(pool, os.getpid).value != dead.pid
 
 
+def test_where_tasks_wait_the_one_after_the_next_is_started_as_well(
+    waiting: Any, gate: Any
+) -> None:
+    with ForkPool(1, ahead=1, max_tasks_per_child=1, initializer=gate.pass_through) as pool:
+        gate.open()
+        waiting.idle(pool)
+        [first] = pool.pids
+        pool.submit(abs, -1)
+        pool.submit(abs, -2)
+        waiting.ends(pool, 1)
+        while len(pool.pids) < 2 or first in pool.pids:  # the next one has not even started
+            assert pool.wait(0.01) == []
+        gate.open(2)
+        waiting.ends(pool, 1)
+
+
 def test_shutdown_waits_for_the_task_and_for_no_successor(
     waiting: Any, gate: Any, successor: Callable[[ForkPool], Worker]
 ) -> None:
