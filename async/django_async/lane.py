@@ -31,6 +31,9 @@ BEAT, IDLE_BEAT = 0.25, 1.0
 heeded: while jobs run, and while none does. An idle parent wakes for it as well, however seldom it
 looks for jobs: what a dead one ran is for the living to see to, and a queue may be resumed."""
 
+FORETHOUGHT = 0.75 * IDLE_BEAT
+"""Seconds by which a parent that runs nothing sees to something before its time."""
+
 PAUSES_AGE, PAUSES_TOLD_AGE = 0.04, 1.0
 """Seconds for which a look at the paused queues holds. The second is that of a service which hears
 when somebody pauses or resumes one: it looks with its beat, so that no new job waits for that, and
@@ -162,9 +165,9 @@ class Lane:
         return self._is_at_hand and not self._has_put_off
 
     def _keep_house(self) -> None:
-        if self.clock() >= self._next_look_around and not self._writer_is_taken:
+        if self._is_time(self._next_look_around) and not self._writer_is_taken:
             self.access.use(self._look_around)
-        if self.clock() >= self._next_beat:
+        if self._is_time(self._next_beat):
             self.access.use(self._beat)
         if self.ledger.is_due and not self._writer_is_taken:
             self.access.spare(self.ledger.save)
@@ -172,6 +175,11 @@ class Lane:
             self.access.use(self._foresee)
         if plans.is_due(self.using):
             self.access.use(partial(plans.prepare, self.using))
+
+    def _is_time(self, moment: float) -> bool:
+        """Whether something is due; or is soon, and the parent that runs nothing is awake now: to
+        wake takes it longer than what it wakes for."""
+        return self.clock() + (0.0 if self.held else FORETHOUGHT) >= moment
 
     @property
     def _is_to_foresee(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db import transaction
+from django.db import connections, transaction
 
 from django_async import clock, wake
 from django_async.models import Job, Pause, Statistic
@@ -35,7 +35,9 @@ def resume(queue: str, using: str) -> bool:
 
 def paused(using: str) -> frozenset[str]:
     """What is paused; an empty name means every queue."""
-    return frozenset(Pause.objects.using(using).values_list("queue", flat=True))
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT queue FROM async_pause")
+        return frozenset(queue for (queue,) in cursor.fetchall())
 
 
 def is_known(queue: str, using: str) -> bool:

@@ -43,6 +43,13 @@ class Batch:
         return dict.fromkeys(self.foreseen, 0) | dict(self.handed_out)
 
 
+def parents(using: str) -> list[str]:
+    """The tokens of all parents, in the order in which they became known."""
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT token FROM async_parent ORDER BY id")
+        return [token for (token,) in cursor.fetchall()]
+
+
 def stamp_alone(hint: Hint, token: str, using: str) -> bool:
     """Stamp a suspect right before its attempt, in a commit of its own; False if it is not free."""
     where = f"{BY_KEY_SQL} AND stamp IN (%s, %s)"

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_async import clock, fetch, schedule
 from django_async.api import pause_queue, resume_queue, schedule_many
+from django_async.lane import FORETHOUGHT, IDLE_BEAT
 from django_async.models import Cancellation, Job
 from django_async.noticeboard import noticeboard
 from django_async.parents import Registration
@@ -157,3 +158,19 @@ def test_a_second_between_two_looks_takes_six_statements_at_most() -> None:
         later(service, lambda: before.append(len(captured)))
         service.run(until=lambda: service.time.now > LATER + seconds)
         assert 0 < len(captured) - before[0] <= 6 * seconds + 20
+
+
+def test_an_idle_parent_that_is_awake_sees_to_what_is_due_soon() -> None:
+    """To wake takes it longer than what it wakes for."""
+    service = Service(interval=SELDOM)
+    [lane] = service.lanes
+    lane.open()
+    lane.attend()
+    counts: list[int] = []
+    for seconds in (IDLE_BEAT - FORETHOUGHT - 0.05, 0.1, 0.1):
+        service.time.now += seconds
+        with CaptureQueriesContext(connection) as captured:
+            lane.attend()
+        counts.append(len(captured))
+    lane.close()
+    assert [bool(count) for count in counts] == [False, True, False]
