@@ -108,9 +108,8 @@ class Registration:
     def look_around(self) -> bool:
         """Stamp what other parents had in hand when they died, and strike these out; learn which
         place this one has among those that live. Whether there were dead ones."""
-        if stamps.parents(self.using) == [self.token]:  # as mostly: there are no others
-            self.share = Share()
-            return False
+        if self.share.parents == 1 and stamps.parents(self.using) == [self.token]:
+            return False  # there are no others, as before
         parents = list(Parent.objects.using(self.using).order_by("pk"))
         others = [one for one in parents if one.token != self.token]
         alive = living(others, self.using)
