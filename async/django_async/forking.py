@@ -94,6 +94,7 @@ def connect() -> None:
         except Exception:
             logger.debug("No session on %r so far.", connection.alias, exc_info=True)
             connection.close()  # the first job tries again, and says what is wrong
+            _reached.clear()  # a host that says nothing is waited for once, however many it has
 
 
 def _can_stay(connection: BaseDatabaseWrapper) -> bool:

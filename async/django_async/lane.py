@@ -74,6 +74,7 @@ class Lane:
     _has_put_off: bool = False
     """Whether the latest turn was left to new jobs."""
     _next_look_around: float = 0.0
+    _latest_beat: float = -inf
     _next_beat: float = 0.0
     _pauses_hold_until: float = -inf
     """Before the next job, after this, comes a look at the paused queues."""
@@ -178,8 +179,10 @@ class Lane:
 
     def _is_time(self, moment: float) -> bool:
         """Whether something is due; or is soon, and the parent that runs nothing is awake now: to
-        wake takes it longer than what it wakes for."""
-        return self.clock() + (0.0 if self.held else FORETHOUGHT) >= moment
+        wake takes it longer than what it wakes for. Not twice within a beat, however often short
+        jobs wake it."""
+        is_early = not self.held and self.clock() >= self._latest_beat + BEAT
+        return self.clock() + (FORETHOUGHT if is_early else 0.0) >= moment
 
     @property
     def _is_to_foresee(self) -> bool:
@@ -241,7 +244,8 @@ class Lane:
 
     def _beat(self) -> None:
         """Show what runs, interrupt what is to be cancelled, and see what is paused."""
-        self._next_beat = self.clock() + (BEAT if self.held else IDLE_BEAT)
+        self._latest_beat = self.clock()
+        self._next_beat = self._latest_beat + (BEAT if self.held else IDLE_BEAT)
         runs = {run.task.number: run for run in self.pool.running() if run.task.number in self.held}
         shown = [_as_shown(self.held[number], run) for number, run in runs.items()]
         wanted = self.control.beat(shown)

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_async import clock, fetch, schedule
 from django_async.api import pause_queue, resume_queue, schedule_many
+from django_async.hints import Hint
 from django_async.lane import FORETHOUGHT, IDLE_BEAT
 from django_async.models import Cancellation, Job
 from django_async.noticeboard import noticeboard
@@ -174,3 +175,20 @@ def test_an_idle_parent_that_is_awake_sees_to_what_is_due_soon() -> None:
         counts.append(len(captured))
     lane.close()
     assert [bool(count) for count in counts] == [False, True, False]
+
+
+@pytest.mark.parametrize("beside_another", [False, True], ids=["alone", "beside another"])
+def test_a_parent_does_not_keep_house_after_each_short_job(*, beside_another: bool) -> None:
+    service = Service(interval=SELDOM)
+    [lane] = service.lanes
+    with alive(Registration("default").register) if beside_another else nullcontext():
+        lane.open()
+        lane.attend()
+        with CaptureQueriesContext(connection) as captured:
+            for number in range(1, 21):
+                lane.take(number, Hint(number, 0, 0, None, None))
+                service.time.now += 0.005
+                lane.release(number)
+                lane.attend()
+        lane.close()
+    assert len(captured) == 0

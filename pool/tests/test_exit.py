@@ -129,7 +129,7 @@ def test_a_child_that_is_told_to_go_exits_with_0(
 ) -> None:
     with ForkPool(2, max_tasks_per_child=1) as pool:
         waiting.run(pool, os.getpid)
-    assert set(exit_codes) == {0}
+    assert exit_codes in ([0, 0], [0, 0, 0])  # the next one may have been started
 
 
 def leave(code: int) -> None:
