@@ -60,18 +60,20 @@ def test_the_next_process_is_ready_when_one_goes_and_takes_no_task_before(
         assert waiting.run(pool, os.getpid).value == second.pid
 
 
-def test_that_the_next_process_is_ready_ends_no_wait(waiting: Any, gate: Any) -> None:
-    forks: list[None] = []
+def test_that_the_next_process_is_ready_ends_no_wait(
+    waiting: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear = Worker.hear
 
-    def initializer() -> None:
-        if len(forks) == 2:
+    def hear_and_open(worker: Worker, message: bytes) -> Any:
+        was_ready, ended = worker.ready, hear(worker, message)
+        if worker.ready and not was_ready:
             gate.open()
+        return ended
 
-    pool = ForkPool(
-        1, max_tasks_per_child=1, initializer=initializer, before_fork=lambda: forks.append(None)
-    )
-    with pool:
+    with ForkPool(1, max_tasks_per_child=1) as pool:
         waiting.idle(pool)
+        monkeypatch.setattr(Worker, "hear", hear_and_open)
         pool.submit(gate.pass_through)
         assert len(pool.wait(60)) == 1
 
