@@ -7,10 +7,12 @@ Run by ``python -m benchmarks backlog`` in the queue's own environment, on its s
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
@@ -18,7 +20,13 @@ import django
 from django.core.management import call_command
 from django.db import connection
 
+from benchmarks import latency, processes
+from benchmarks.systems import django_async
+
 PAGE = 64
+WORKERS = 2
+DEADLINE = 60.0
+"""Seconds after which a service that does not get done with what waits is a failure."""
 READS = 200
 PATIENCE = 15.0
 """Seconds after which fewer reads have to do."""
@@ -63,16 +71,22 @@ def _aged(size: int) -> dict[str, Any]:
 
     found: dict[str, Any] = {"size": size}
     _fill(BLOCK, 1, SHARES[:1])
-    found["before"] = _figures()
+    found["before"] = _aged_figures()
     _fill(size + BLOCK, 1, SHARES[:1])
     last = Job.objects.order_by("-pk").values_list("pk", flat=True)[BLOCK]
     with _old_transaction():
         now = timezone.now()
         Job.objects.filter(pk__lte=last).update(started=now, executed=now, attempts=1)
-        found["beside"] = _figures()
+        found["beside"] = _aged_figures()
         found["explain"] = _explained()
-    found["after"] = _figures()
+    found["after"] = _aged_figures()
     return found
+
+
+def _aged_figures() -> dict[str, Any]:
+    """And what a service makes of it: it reads little between two looks from the top."""
+    glance = _milliseconds(_glance_at())
+    return {**_figures(), "glance": glance, "pick-up": _percentiles(_pick_up())}
 
 
 @contextmanager
@@ -159,6 +173,24 @@ def _fetch() -> None:
     Fetch("default", None, Selection()).page(None, PAGE)
 
 
+def _glance_at() -> Callable[[], object]:
+    """Reads what has come since now."""
+    from django_async.fetch import Fetch, Selection, bounds
+    from django_async.outlook import outlook
+
+    seen, priorities = bounds("default"), outlook("default").priorities or (0,)
+    reads = Fetch("default", None, Selection())
+    return lambda: reads.since(seen, priorities, PAGE)
+
+
+def _pick_up() -> list[float]:
+    """Milliseconds until a service that has nothing else to do begins a job."""
+    log = Path(os.environ["BENCHMARK_TALLY"], "workers.log")
+    with processes.started(django_async.processes(WORKERS), log) as group:
+        processes.wait_for(lambda: not django_async.left(), DEADLINE, every=1.0)
+        return latency.delays(django_async, group, 0.0)[0]
+
+
 def _schedule() -> None:
     from benchmarks import jobs
     from django_async import schedule
@@ -166,12 +198,15 @@ def _schedule() -> None:
     schedule(jobs.run_inside, ["W2", "timed"])
 
 
-def _milliseconds(work: Callable[[], None]) -> dict[str, float]:
-    times = list(_times(work))
+def _milliseconds(work: Callable[[], object]) -> dict[str, float]:
+    return _percentiles(list(_times(work)))
+
+
+def _percentiles(times: list[float]) -> dict[str, float]:
     return {"p50": median(times), "p99": quantiles(times, n=100, method="inclusive")[98]}
 
 
-def _times(work: Callable[[], None]) -> Iterator[float]:
+def _times(work: Callable[[], object]) -> Iterator[float]:
     work()
     end = time.perf_counter() + PATIENCE
     for _ in range(READS):

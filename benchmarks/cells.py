@@ -12,12 +12,21 @@ from benchmarks.figures import NOTHING, Round, each, ratio, spread
 Row = list[str]
 
 BACKLOG_HEAD = ("fetch p50", "p99", "schedule p50", "p99", "jobs a second")
+AGED_HEAD = (*BACKLOG_HEAD, "glance p50", "p99", "pick-up p50", "p99")
 
 
 def backlog_row(found: dict[str, Any]) -> Row:
     """Milliseconds of the fetch and of schedule(), and jobs a second."""
-    times = [f"{found[what][p]:.2f}" for what in ("fetch", "schedule") for p in ("p50", "p99")]
-    return [*times, f"{found['drain']:,.0f}"]
+    return [*_times(found, "fetch", "schedule"), f"{found['drain']:,.0f}"]
+
+
+def aged_row(found: dict[str, Any]) -> Row:
+    """The same, and milliseconds of a glance and until a service begins a job."""
+    return [*backlog_row(found), *_times(found, "glance", "pick-up")]
+
+
+def _times(found: dict[str, Any], *names: str) -> Row:
+    return [f"{found[name][p]:.2f}" for name in names for p in ("p50", "p99")]
 
 
 def shared_mb(rounds: Sequence[Round], system: str) -> Row:

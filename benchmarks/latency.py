@@ -30,9 +30,9 @@ def measure(
     """Milliseconds while nothing else is there, and while W1 jobs come at half the rate at which
     they are run; that load; and the part of a CPU that the queue takes while it has nothing to do,
     over so many seconds."""
-    alone, _ = _delays(adapter, group, 0.0)
+    alone, _ = delays(adapter, group, 0.0)
     share = _idle_share(group, idle)
-    loaded, load = _delays(adapter, group, drained()["rate"] / 2)
+    loaded, load = delays(adapter, group, drained()["rate"] / 2)
     return {"idle": alone, "share": share, "loaded": loaded, "load": load}
 
 
@@ -40,18 +40,18 @@ def after_silence(adapter: Adapter, group: processes.Group, probes: int) -> list
     """Milliseconds of probes of which each comes when there was nothing to do for long, at a random
     moment between two looks of a service that polls once a second."""
     tally.clear()
-    delays = []
+    found = []
     for number in range(probes):
         time.sleep(SILENCE + random.uniform(0.0, 1.0))
-        delays.append(_delay(adapter, number))
+        found.append(_delay(adapter, number))
         group.check()
-    return delays
+    return found
 
 
-def _delays(adapter: Adapter, group: processes.Group, load: float) -> tuple[list[float], float]:
-    """The delays of the probes, and how many other jobs a second were enqueued between them."""
+def delays(adapter: Adapter, group: processes.Group, load: float) -> tuple[list[float], float]:
+    """Milliseconds of each probe, and how many other jobs a second were enqueued between them."""
     tally.clear()
-    delays, began, sent = [], time.monotonic(), 0
+    found, began, sent = [], time.monotonic(), 0
     for number in range(PROBES):
         pause = time.monotonic() + random.uniform(0.03, 0.07)  # in no step with the queue
         while time.monotonic() < pause:
@@ -60,11 +60,11 @@ def _delays(adapter: Adapter, group: processes.Group, load: float) -> tuple[list
                 sent += 1
             else:
                 time.sleep(0.0005)
-        delays.append(_delay(adapter, number))
+        found.append(_delay(adapter, number))
         group.check()
     seconds = time.monotonic() - began
     processes.wait_for(lambda: not adapter.left(), DEADLINE)
-    return delays, sent / seconds
+    return found, sent / seconds
 
 
 def _delay(adapter: Adapter, number: int) -> float:

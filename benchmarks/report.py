@@ -220,8 +220,8 @@ def _backlog(record: Record, page: Document) -> None:
     _plans("from the largest backlog", depths[-1], page)
     page.parts.append(texts.AGED.format(size=aged["size"]))
     moments = {"before": "before", "beside": "beside the transaction", "after": "after its end"}
-    rows = [[said, *cells.backlog_row(aged[moment])] for moment, said in moments.items()]
-    page.table(["", *cells.BACKLOG_HEAD], rows)
+    rows = [[said, *cells.aged_row(aged[moment])] for moment, said in moments.items()]
+    page.table(["", *cells.AGED_HEAD], rows)
     _plans("beside the transaction", aged, page)
 
 

@@ -76,7 +76,9 @@ workers.
 
 AGED = """\
 A thousand jobs wait, and {size:,} before them have been executed: what is left of these in the
-indexes cannot be removed while a transaction is open that is older.
+indexes cannot be removed while a transaction is open that is older. A service reads from the top
+for a twentieth of the time then, and glances at what is new in between. A job's pick-up is from the
+return of `schedule()` to its first line, in a service of two workers that has nothing else to do.
 """
 
 NOTIFY = """\

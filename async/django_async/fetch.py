@@ -21,7 +21,7 @@ PostgreSQL needs ``ORDER BY scheduled, id`` there (the shorter one walks the pri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,28 +39,7 @@ NOT_A_WAITING_FINAL = (
     " WHERE g.final_id = async_job.id AND m.id <> async_job.id AND {}))"
 )
 BY_TIME = "scheduled, id"
-OUTLOOK = """
-WITH RECURSIVE level (priority) AS (
-    SELECT MAX(priority) FROM {table} WHERE {pending}
-    UNION ALL
-    SELECT (SELECT MAX(priority) FROM {table} WHERE {pending} AND priority < level.priority)
-    FROM level WHERE level.priority IS NOT NULL
-)
-SELECT
-    SUM(CASE WHEN EXISTS (
-        SELECT 1 FROM {table} WHERE {pending} AND priority = level.priority
-        AND scheduled <= {now}
-    ) OR EXISTS (
-        SELECT 1 FROM {table} WHERE {pending} AND priority = level.priority
-        AND scheduled IS NULL
-    ) THEN 1 ELSE 0 END),
-    MIN((
-        SELECT MIN(scheduled) FROM {table} WHERE {pending} AND priority = level.priority
-        AND scheduled > {now}
-    )),
-    {now}
-FROM level
-"""
+IN_ORDER = "priority DESC, scheduled IS NULL, scheduled, id"
 LEVELS = """
 WITH RECURSIVE level (priority) AS (
     (SELECT priority FROM async_job WHERE {pending} AND {below} ORDER BY priority DESC LIMIT 1)
@@ -101,7 +80,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one pass covers: the jobs that were there and due when it began."""
+    """The jobs that were there, and due, at a moment: what one pass covers."""
 
     until: Any
     """The database's time, as its driver gives it."""
@@ -115,16 +94,6 @@ def bounds(using: str) -> Bounds:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {now}, COALESCE(MAX(id), 0) FROM async_job", params)
         return Bounds(*cursor.fetchone())
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """Whether there is anything to do, now or later."""
-
-    due: bool
-    """Whether a job seems to be due; it may be running."""
-    next_due: float | None
-    """Seconds until the time of the next job comes; None if none waits for its time."""
 
 
 class Fetch:
@@ -180,16 +149,20 @@ class Fetch:
             )
             return int(cursor.fetchone()[0])
 
-    def outlook(self) -> Outlook:
-        """What is to be expected, of any selection: some probes a priority, in one statement."""
-        vendor = self._connection.vendor
-        pending, table = in_order_sql(vendor), in_order_table(vendor)
-        now, params = clock.statement_time(self._connection)
-        with self._connection.cursor() as cursor:
-            cursor.execute(OUTLOOK.format(pending=pending, table=table, now=now), params * 3)
-            due, moment, now = cursor.fetchone()
-        pause = None if moment is None else clock.seconds_between(now, moment)
-        return Outlook(bool(due), pause)
+    def since(self, seen: Bounds, priorities: Collection[int], limit: int) -> list[Hint]:
+        """What is due and was not yet there, or not yet due, within these bounds: up to ``limit``
+        of each kind. Of what was there, it looks at these priorities."""
+        until, now = self._until
+        new = f"id > %s AND (scheduled IS NULL OR scheduled <= {until})", [seen.last_id, *now]
+        found = self._read(new, IN_ORDER, limit, pending=BY_KEY_SQL)
+        if priorities:
+            marks = ", ".join(["%s"] * len(priorities))
+            time_has_come = (
+                f"priority IN ({marks}) AND scheduled > %s AND scheduled <= {until} AND id <= %s",
+                [*priorities, seen.until, *now, seen.last_id],
+            )
+            found += self._read(time_has_come, IN_ORDER, limit)
+        return found
 
     @property
     def _until(self) -> Condition:

@@ -4,6 +4,7 @@
   overtakes those that have not started, however deep the backlog is.
 - While there is none it does so more and more seldom, up to a bound; but when the time of a job
   comes, and when somebody says that there is one, at once.
+- While it takes long it does so for a twentieth of the time, and glances meanwhile: see glance.py.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 
-from django_async.fetch import Fetch, Outlook
+from django_async.fetch import Fetch
+from django_async.glance import SHARE_OF_TIME, Glance
 from django_async.hints import Hint
+from django_async.outlook import Outlook
 from django_async.wake import ECHO, News
 from django_async.walk import PATIENCE, Walk
 
@@ -25,10 +28,6 @@ within twice as long, and docs/semantics.md promises 50 ms."""
 REFRESH_IF_TOLD = 0.04
 """The same for a parent that has the queue to itself, and hears of new jobs as they are committed:
 its looks are for those whose time has come."""
-
-SHARE_OF_TIME = 20
-"""A start from the top that took long (with a filter on millions of rows) is made as much more
-seldom, so that the reads take no more than this part of the time."""
 
 LEFT_FOR = 5.0
 """Seconds for which a job is left to the parent that is to take it first, if it is no more urgent
@@ -58,6 +57,7 @@ class Patrol(Walk):
         self._wait = 0.0
         self._looked = -REFRESH
         self._next_look = 0.0
+        self._glance = Glance(fetch, clock)
         self._echo = inf
         """When to look again because something was heard, however many looks lie in between. (Not
         while there are hints at hand: then no worker waits for what was not told.)"""
@@ -115,6 +115,7 @@ class Patrol(Walk):
         may be dead."""
         self._losses.clear()
         self._again.clear()
+        self._glance.expire()
         self._next_look = 0.0
 
     def heed_pauses(self, paused: frozenset[str]) -> None:
@@ -136,21 +137,40 @@ class Patrol(Walk):
         return REFRESH_IF_TOLD if self.is_told and self.share.parents == 1 else REFRESH
 
     def _look(self) -> Hint | None:
-        """Start over from the top; after a time without jobs only if there seem to be any."""
+        """Look from the top, or, as long as that takes long, for what has come since."""
         self._looked = self._clock()
         self._echo = inf if self._looked >= self._echo else self._echo
-        outlook = self._fetch.outlook() if self._wait else None
-        hint = None
+        outlook = None if self._glance.is_enough else self._look_from_the_top()
+        if self._glance.is_enough:  # also right after a look that took long
+            self._add_new()
+        hint = super().take()
+        if hint is None:
+            self._look_later(outlook)
+        else:
+            self._look_soon()
+        return hint
+
+    def _look_from_the_top(self) -> Outlook | None:
+        """Read the first page again; after a time without jobs only if there seem to be any."""
+        self._glance.begin_look()
+        outlook = self._glance.outlook() if self._wait or self._glance.is_on else None
         if outlook is None or outlook.due:
             self._start_over()
-            hint = super().take()
-        if hint is None:
-            self._look_later(outlook or self._fetch.outlook())
-        else:
-            self._wait = 0.0
-            took = self._clock() - self._looked
-            self._next_look = self._looked + took + max(self._refresh, SHARE_OF_TIME * took)
-        return hint
+            self._fill()
+        return outlook
+
+    def _turn_page(self) -> None:
+        with self._glance.timing():
+            super()._turn_page()
+
+    @property
+    def _leaves_the_rest(self) -> bool:
+        return self._glance.is_on
+
+    def _add_new(self) -> None:
+        """Add what has come since; those of other parents are left to the looks from the top."""
+        found = self._glance.read(self._batch_size + len(self._held))
+        self._insert(hint for hint in found if self._is_new(hint) and self._owns(hint))
 
     def _start_over(self) -> None:
         """Drop the hints at hand: they are read again, with what has come since."""
@@ -161,15 +181,28 @@ class Patrol(Walk):
         self._hints, self._cursor, self._exhausted = [], None, False
         self._groups = set()  # a final job that was released is met as any other
 
-    def _look_later(self, outlook: Outlook) -> None:
+    def _look_soon(self) -> None:
+        """There is something to do: look again for what is more urgent."""
+        self._wait = 0.0
+        took = self._clock() - self._looked
+        pause = self._glance.pause if self._glance.is_enough else SHARE_OF_TIME * took
+        self._next_look = self._looked + took + max(self._refresh, pause)
+
+    def _look_later(self, outlook: Outlook | None) -> None:
         """There is nothing to do: look more seldom, but be there when a job's time comes."""
+        if self._glance.is_enough:
+            self._wait = self._interval.least
+            self._next_look = self._clock() + max(self._wait, self._glance.pause)
+            return
+        next_due = (outlook or self._glance.outlook()).next_due
         self._wait = min(max(2 * self._wait, self._interval.least), self._interval.most)
-        pause = self._wait if outlook.next_due is None else min(self._wait, outlook.next_due)
+        pause = self._wait if next_due is None else min(self._wait, next_due)
         self._next_look = self._clock() + pause
 
     def _look_within(self, seconds: float) -> None:
         """Start over so long after the latest start, which is as soon as it is not too often."""
-        self._next_look = min(self._next_look, max(self._clock(), self._looked + seconds))
+        pause = max(seconds, self._glance.pause)
+        self._next_look = min(self._next_look, max(self._clock(), self._looked + pause))
 
     def _choose(self, hints: list[Hint]) -> list[Hint]:
         """The parent's own, and of what others have left where it was since last time that which is

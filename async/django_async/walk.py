@@ -52,10 +52,7 @@ class Walk:
 
     def take(self) -> Hint | None:
         """The next hint, or None if there is none now."""
-        if self._again or self._groups:
-            self._bring_back()
-        if not self._hints and not self._exhausted:
-            self._turn_page()
+        self._fill()
         return self.take_at_hand() if self._hints else None
 
     def take_at_hand(self) -> Hint:
@@ -147,6 +144,13 @@ class Walk:
             return None
         return max(0.0, min(self._again.values()) - self._clock())
 
+    def _fill(self) -> None:
+        """Have the next hint at hand, if there is one now."""
+        if self._again or self._groups:
+            self._bring_back()
+        if not self._hints and not self._exhausted:
+            self._turn_page()
+
     def _bring_back(self) -> None:
         now = self._clock()
         ready = [job_id for job_id, when in self._again.items() if when <= now]
@@ -167,7 +171,7 @@ class Walk:
             fresh = [hint for hint in page if self._is_new(hint)]
             taken = self._choose(fresh)
             self._add(taken)
-            if len(taken) == len(fresh):
+            if len(taken) == len(fresh) or self._leaves_the_rest:
                 self._cursor = page[-1] if page else self._cursor
                 self._exhausted = len(page) < size
 
@@ -178,6 +182,11 @@ class Walk:
         one. (The same for any number of parents: a service reads it anew in 20 ms.)"""
         in_hand = len(self._held) if self._cursor is None else 0
         return self._batch_size + -(-in_hand // ROUND) * ROUND
+
+    @property
+    def _leaves_the_rest(self) -> bool:
+        """Whether what is not taken of a page is left, instead of looked at again."""
+        return False
 
     def _choose(self, hints: list[Hint]) -> list[Hint]:
         """What to take of a page, beside other parents."""

@@ -130,6 +130,8 @@ def test_the_page_has_the_backlog_by_depth_and_beside_an_old_transaction() -> No
         "fetch": {"p50": 1.0, "p99": 2.0},
         "schedule": {"p50": 3.0, "p99": 4.0},
         "drain": 1500.0,
+        "glance": {"p50": 0.5, "p99": 0.6},
+        "pick-up": {"p50": 7.0, "p99": 8.0},
         "explain": ["Index Scan"],
     }
     depths = [{**figures, "size": size, "priorities": 1} for size in (0, 1000)]
@@ -138,7 +140,10 @@ def test_the_page_has_the_backlog_by_depth_and_beside_an_old_transaction() -> No
     runs = {"": [{OWN: {"depths": depths, "aged": aged}}]}
     page, _ = report.document([record(experiment="backlog", names=[], runs=runs)])
     assert "| 1,000 | 1 | 1.00 | 2.00 | 3.00 | 4.00 | 1,500 |" in page
-    assert "| beside the transaction | 1.00 | 2.00 | 3.00 | 4.00 | 1,500 |" in page
+    assert (
+        "| beside the transaction | 1.00 | 2.00 | 3.00 | 4.00 | 1,500 | 0.50 | 0.60 | 7.00 | 8.00 |"
+        in page
+    )
     assert page.index("Index Scan") < page.index("Seq Scan")
 
 

@@ -11,12 +11,13 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from django_async import clock, fetch, schedule
+from django_async import clock, glance, schedule
 from django_async.api import pause_queue, resume_queue, schedule_many
 from django_async.hints import Hint
 from django_async.lane import FORETHOUGHT, IDLE_BEAT
 from django_async.models import Cancellation, Job
 from django_async.noticeboard import noticeboard
+from django_async.outlook import Outlook, outlook
 from django_async.parents import Registration
 from django_async.patrol import Interval
 from suite import jobs
@@ -40,13 +41,12 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
 
     def record(service: Service) -> list[float]:
         moments: list[float] = []
-        outlook = fetch.Fetch.outlook
 
-        def look(self: fetch.Fetch) -> fetch.Outlook:
+        def look(using: str) -> Outlook:
             moments.append(service.time.now)
-            return outlook(self)
+            return outlook(using)
 
-        monkeypatch.setattr(fetch.Fetch, "outlook", look)
+        monkeypatch.setattr(glance, "outlook", look)
         return moments
 
     return record
@@ -97,9 +97,9 @@ def test_a_job_starts_when_its_time_comes_and_not_at_the_next_look() -> None:
     schedule(jobs.note, run_after=timedelta(seconds=3.2), priority=-7)
     schedule(jobs.note, run_after=timedelta(days=3), priority=9)
     service = Service(interval=SELDOM)
-    outlook = fetch.Fetch("default", None, fetch.Selection()).outlook()
-    assert outlook.next_due is not None
-    assert (outlook.due, 2.5 < outlook.next_due <= 3.2) == (False, True)
+    expected = outlook("default")
+    assert expected.next_due is not None
+    assert (expected.due, 2.5 < expected.next_due <= 3.2) == (False, True)
     waits: list[float | None] = []
     service.each_turn = lambda: waits.append(service.lanes[0].walk.pause)
     service.run(until=lambda: service.turns > 30)

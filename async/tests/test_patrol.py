@@ -17,10 +17,11 @@ from django_async.api import pause_queue, resume_queue, schedule_many
 from django_async.hints import Hint, Share
 from django_async.models import Job
 from django_async.outcomes import Executed, Outcome
+from django_async.outlook import Outlook, outlook
 from django_async.patrol import Interval, Patrol
 from django_async.terms import Options
 from suite import jobs
-from suite.service import Service, Time
+from suite.service import Service, Time, slow_looks
 from suite.together import locked
 
 pytestmark = pytest.mark.django_db
@@ -37,11 +38,11 @@ def mark_executed(hint: Hint, using: str, token: str) -> Outcome:
     return Executed(hint, "", 0.0)
 
 
-def violations(arrivals: int, backlog: int, seed: int) -> int:
+def violations(arrivals: int, backlog: int, seed: int, service: Service | None = None) -> int:
     """How often a job started before one of higher priority that had been there for longer than
     promised, while so many jobs arrived during the drain of a backlog."""
     draw, arrived, found = random.Random(seed), {}, 0
-    service = Service(attempt=mark_executed, cost=0.004)
+    service = service or Service(attempt=mark_executed, cost=0.004)
 
     def arrive(number: int) -> None:
         calls = [
@@ -69,6 +70,13 @@ def violations(arrivals: int, backlog: int, seed: int) -> int:
 
 def test_a_job_of_higher_priority_starts_before_any_lower_one_50_ms_later() -> None:
     assert violations(arrivals=2000, backlog=500, seed=1) == 0
+
+
+def test_it_does_even_while_a_look_from_the_top_takes_long() -> None:
+    service = Service(attempt=mark_executed, cost=0.004)
+    with slow_looks(service.time, 0.125) as moments:
+        assert violations(arrivals=500, backlog=100, seed=1, service=service) == 0
+    assert len(moments) > 3
 
 
 def test_that_test_would_notice_a_service_that_works_through_its_batches(
@@ -101,10 +109,9 @@ def test_what_a_job_schedules_is_found_without_waiting_for_the_next_poll() -> No
 
 
 def test_nothing_is_waited_for_where_nothing_is_scheduled() -> None:
-    reads = fetch.Fetch("default", None, fetch.Selection())
-    assert reads.outlook() == fetch.Outlook(due=False, next_due=None)
-    schedule(jobs.note)
-    assert reads.outlook() == fetch.Outlook(due=True, next_due=None)
+    assert outlook("default") == Outlook(due=False, next_due=None)
+    job = schedule(jobs.note)
+    assert outlook("default") == Outlook(True, None, (job.priority,))
 
 
 @on_commits

@@ -111,14 +111,18 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _flat_mysql(sql: str, params: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {sql}", params)
-        names = [column[0].lower() for column in cursor.description]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    rows = _explained_mysql(sql, params)
     [outer] = [row for row in rows if row["table"] == "async_job"]
     assert outer["key"] == "async_job_to_fetch", rows
     assert outer["type"] in ("ref", "range"), rows
     assert "filesort" not in json.dumps(rows), rows
+
+
+def _explained_mysql(sql: str, params: Any) -> list[dict[str, Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {sql}", params)
+        names = [column[0].lower() for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _flat_sqlite(sql: str, params: Any) -> None:
@@ -161,3 +165,47 @@ def assert_by_key(sql: str, params: Any) -> None:
         assert "PRIMARY" in repr(_explain("EXPLAIN", sql, params))
     else:
         assert "INTEGER PRIMARY KEY (rowid=?)" in repr(_explain("EXPLAIN QUERY PLAN", sql, params))
+
+
+def test_a_glance_reads_no_further_than_what_has_come() -> None:
+    seen = fetch.bounds("default")
+    reads = fetch.Fetch("default", None, fetch.Selection())
+    checks = [assert_from_an_id_on, assert_between_two_times]
+    with each_statement(lambda sql, params: checks.pop(0)(sql, params)):
+        reads.since(fetch.Bounds(seen.until, seen.last_id - PAGE), [0, 1, 2], PAGE)
+    assert not checks
+
+
+def assert_from_an_id_on(sql: str, params: Any) -> None:
+    """The statement reads the primary key from its end."""
+    if connection.vendor == "postgresql":
+        assert_index("async_job_pkey", "(id > ", sql, params)
+    elif connection.vendor == "mysql":
+        assert_range("PRIMARY", sql, params)
+    else:
+        assert "INTEGER PRIMARY KEY (rowid>?)" in repr(_explain("EXPLAIN QUERY PLAN", sql, params))
+
+
+def assert_between_two_times(sql: str, params: Any) -> None:
+    """The statement reads, of each priority, what became due within a time."""
+    if connection.vendor == "postgresql":
+        assert_index("async_job_to_fetch", "(scheduled > ", sql, params)
+    elif connection.vendor == "mysql":
+        assert_range("async_job_to_fetch", sql, params)
+    else:
+        plan = repr(_explain("EXPLAIN QUERY PLAN", sql, params))
+        assert "_to_fetch (priority=? AND scheduled>? AND scheduled<?)" in plan
+
+
+def assert_index(name: str, condition: str, sql: str, params: Any) -> None:
+    [[[plan]]] = _explain("EXPLAIN (FORMAT JSON)", sql, params)
+    nodes = list(_nodes(plan["Plan"]))
+    [scan] = [node for node in nodes if "Index Name" in node]
+    assert scan["Index Name"] == name, plan
+    assert condition in scan["Index Cond"], plan
+    assert not any(node["Node Type"] == "Seq Scan" for node in nodes), plan
+
+
+def assert_range(key: str, sql: str, params: Any) -> None:
+    [outer] = [row for row in _explained_mysql(sql, params) if row["table"] == "async_job"]
+    assert (outer["key"], outer["type"]) == (key, "range")

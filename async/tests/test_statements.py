@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django_async import fetch, schedule
 from django_async.api import schedule_many
 from django_async.hints import Hint
+from django_async.outlook import outlook
 from suite.jobs import nothing
 
 # What is sent at a commit counts as well.
@@ -103,8 +104,18 @@ def test_a_pass_reads_its_bounds_in_one_statement() -> None:
 
 def test_what_is_to_be_expected_is_one_statement() -> None:
     schedule_many({"function": nothing, "priority": number} for number in range(PAGE))
+    assert statements(lambda: outlook("default")) == ["WITH"]
+
+
+@pytest.mark.parametrize("priorities", [0, 1, PAGE])
+def test_a_glance_is_one_statement_for_new_jobs_and_one_for_those_whose_time_has_come(
+    priorities: int,
+) -> None:
+    schedule_many({"function": nothing} for _ in range(PAGE))
     reads = fetch.Fetch("default", None, fetch.Selection())
-    assert statements(reads.outlook) == ["WITH"]
+    seen = fetch.bounds("default")
+    sent = statements(lambda: reads.since(seen, range(priorities), PAGE))
+    assert sent == ["SELECT"] * (2 if priorities else 1)
 
 
 def page(after: Hint | None) -> list[Hint]:

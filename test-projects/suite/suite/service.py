@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 from django.db import connections
 
-from django_async import conf, fetch
+from django_async import conf, fetch, glance
 from django_async.engine import Duty, Engine
 from django_async.hints import Hint, Share
 from django_async.lane import Lane
 from django_async.outcomes import Cancelled, Executed, Failed
+from django_async.outlook import outlook
 from django_async.parents import Registration
 from django_async.patrol import Interval, Patrol
 from django_async.runner import run_job
@@ -217,6 +220,27 @@ class _EagerPool(_VirtualPool):
         self._service.time.now += self._service.cost
         self._service.turn()
         return [Ended(task, os.getpid(), value)]
+
+
+@contextmanager
+def slow_looks(time: Time, takes: float) -> Iterator[list[float]]:
+    """Within the block, each read from the top takes so many seconds; when they began."""
+    moments: list[float] = []
+
+    def slowed(read: Callable[..., Any]) -> Callable[..., Any]:
+        def look(*args: Any) -> Any:
+            moments.append(time.now)
+            found = read(*args)
+            time.now += takes
+            return found
+
+        return look
+
+    with (
+        patch.object(fetch.Fetch, "page", slowed(fetch.Fetch.page)),
+        patch.object(glance, "outlook", slowed(outlook)),
+    ):
+        yield moments
 
 
 def place(service: Service, rank: int, parents: int) -> None:

@@ -1,0 +1,97 @@
+"""What a service reads while a look from the top takes long.
+
+Such a look reads past all that lies in the index before the first job that is due: with a filter,
+the jobs that it leaves out; and beside a transaction that stays open for an hour, all that were
+executed in that hour, since no server may take them out of its index meanwhile. It is made seldom
+then. In between, the service *glances* at what has come since: at the jobs whose id is greater than
+all that there were, and at those whose time has come. That takes as long as there is of it.
+
+What a glance cannot see is found by the next look from the top:
+
+- a job that was scheduled before the look before the latest, and committed after it: it has an old
+  id (the ids that one leaves room for are those of the time between the two),
+- one that another parent has put off, or failed with, to a priority at which nothing waited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import inf
+
+from django_async import fetch
+from django_async.fetch import Bounds, Fetch
+from django_async.hints import Hint
+from django_async.outlook import Outlook, outlook
+
+SLOW = 0.005
+"""Seconds from which on a read from the top takes long: with SHARE_OF_TIME there would be 100 ms
+between two of them, and docs/semantics.md promises 50 ms."""
+
+SHARE_OF_TIME = 20
+"""A read that took long is made as much more seldom, so that such reads take no more than this part
+of the time."""
+
+
+class Glance:
+    """The look from the top that was the latest, and what has come since."""
+
+    def __init__(self, reads: Fetch, clock: Callable[[], float]) -> None:
+        self._reads, self._clock = reads, clock
+        self._seen: list[Bounds] = []
+        """What there was when each of the latest looks began, two at the most, the older one first;
+        nothing while they are quick."""
+        self._priorities: tuple[int, ...] = ()
+        self._began = -inf
+        self._slow_for = 0.0
+        self._took = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether looks from the top take long, and what there was is known."""
+        return bool(self._seen)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether it is too early for another look from the top."""
+        return self.is_on and self._clock() < self._began + SHARE_OF_TIME * self._slow_for
+
+    @property
+    def pause(self) -> float:
+        """Seconds to leave between two glances, beside what else is to be kept."""
+        return SHARE_OF_TIME * self._took
+
+    def begin_look(self) -> None:
+        """A look from the top begins. If the last one was slow, note what there is before it."""
+        was_slow = self._slow_for > 0
+        self._began, self._slow_for, self._took = self._clock(), 0.0, 0.0
+        with self.timing():
+            self._seen = [*self._seen[-1:], fetch.bounds(self._reads.using)] if was_slow else []
+
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """Within the block something is read that belongs to the look from the top."""
+        began = self._clock()
+        yield
+        took = self._clock() - began
+        if took > SLOW:
+            self._slow_for += took
+
+    def outlook(self) -> Outlook:
+        """What is to be expected; the priorities are remembered."""
+        with self.timing():
+            found = outlook(self._reads.using)
+        self._priorities = found.priorities
+        return found
+
+    def read(self, limit: int) -> list[Hint]:
+        """What has come since the look before the latest: what was scheduled before the latest one
+        may have been committed after it."""
+        began = self._clock()
+        found = self._reads.since(self._seen[0], self._priorities, limit)
+        self._took = self._clock() - began
+        return found
+
+    def expire(self) -> None:
+        """The next look has to be one from the top."""
+        self._began = -inf
