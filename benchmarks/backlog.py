@@ -79,6 +79,7 @@ def _aged(size: int) -> dict[str, Any]:
         Job.objects.filter(pk__lte=last).update(started=now, executed=now, attempts=1)
         found["beside"] = _aged_figures()
         found["explain"] = _explained()
+    _schedule()  # PostgreSQL does not see what may go until another transaction has come
     found["after"] = _aged_figures()
     return found
 

@@ -10,7 +10,8 @@ What a glance cannot see is found by the next look from the top:
 
 - a job that was scheduled before the look before the latest, and committed after it: it has an old
   id (the ids that one leaves room for are those of the time between the two),
-- one that another parent has put off, or failed with, to a priority at which nothing waited.
+- one that was put off to a priority at which nothing waited. (One that has failed comes back one
+  priority lower, and is seen.)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from math import inf
 from django_async import fetch
 from django_async.fetch import Bounds, Fetch
 from django_async.hints import Hint
+from django_async.outcomes import LOWEST_PRIORITY
 from django_async.outlook import Outlook, outlook
 
 SLOW = 0.005
@@ -41,7 +43,7 @@ class Glance:
         self._seen: list[Bounds] = []
         """What there was when each of the latest looks began, two at the most, the older one first;
         nothing while they are quick."""
-        self._priorities: tuple[int, ...] = ()
+        self._priorities: set[int] = set()
         self._began = -inf
         self._slow_for = 0.0
         self._took = 0.0
@@ -78,17 +80,20 @@ class Glance:
             self._slow_for += took
 
     def outlook(self) -> Outlook:
-        """What is to be expected; the priorities are remembered."""
+        """What is to be expected. The priorities are remembered, with those below each of them, to
+        which a failure lowers a job."""
         with self.timing():
             found = outlook(self._reads.using)
-        self._priorities = found.priorities
+        self._priorities = {
+            lower for one in found.priorities for lower in (one, max(one - 1, LOWEST_PRIORITY))
+        }
         return found
 
     def read(self, limit: int) -> list[Hint]:
         """What has come since the look before the latest: what was scheduled before the latest one
         may have been committed after it."""
         began = self._clock()
-        found = self._reads.since(self._seen[0], self._priorities, limit)
+        found = self._reads.since(self._seen[0], sorted(self._priorities), limit)
         self._took = self._clock() - began
         return found
 

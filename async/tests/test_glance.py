@@ -246,6 +246,16 @@ def test_it_sees_what_was_scheduled_before_the_latest_look_and_committed_since()
 
 
 @pytest.mark.django_db
+def test_it_sees_what_has_failed_elsewhere_when_its_time_comes_again() -> None:
+    job = schedule(jobs.nothing, run_after=timedelta(hours=1))
+    with glancing() as (walk, time, moments):
+        after_a_look(walk, time, moments)
+        now = clock.now("default")
+        Job.objects.filter(pk=job.pk).update(attempts=1, priority=job.priority - 1, scheduled=now)
+        assert takes(walk, time, 2 * POLL) == [job.pk]
+
+
+@pytest.mark.django_db
 def test_it_leaves_new_jobs_to_the_parents_that_are_to_take_them_first() -> None:
     with glancing(Share(0, 2)) as (walk, time, moments):
         after_a_look(walk, time, moments)

@@ -28,10 +28,10 @@ from typing import Any
 from forkpool.channel import dumps
 from forkpool.child import Terms
 from forkpool.clock import deadline_in, earliest, left
-from forkpool.errors import ForkUnavailable, NotRunning, PoolBusy, describe, describe_exit
+from forkpool.crew import Crew
+from forkpool.errors import ForkUnavailable, NotRunning, PoolBusy, describe_exit
 from forkpool.interface import Ended, Pool, Running, Task
 from forkpool.signals import ALL, blocked
-from forkpool.starts import Starts
 from forkpool.tray import Tray
 from forkpool.watch import Watch
 from forkpool.worker import Submitted, Worker
@@ -99,48 +99,32 @@ class ForkPool(Pool):
         self._watch = Watch(wakeup)
         self._tray = Tray()
         self._waiting: dict[int, Submitted] = {}  # what nobody was seen to have taken
-        self._workers: list[Worker] = []  # all that are not reaped yet
+        self._size = workers
+        self._crew = Crew(
+            workers, self._start_worker, self._waiting, work_once=max_tasks_per_child == 1
+        )
         self._dead: list[Worker] = []
-        self._places = self._missing = workers
-        self._starts = Starts()
         self._handed_out = 0
         self._ended: list[Ended] = []
-        self._rested = False  # a worker became idle without a task's end, for which wait() returns
         _pools.add(self)
 
     @property
     def idle(self) -> int:
-        return max(0, self._idle - len(self._waiting))
+        return max(0, self._crew.idle - len(self._waiting))
 
     @property
     def room(self) -> int:
-        ahead = self._most_ahead if self._is_served and self._tray.gives_back else 0
-        return max(0, self._idle + ahead - len(self._waiting))
+        ahead = self._most_ahead if self._crew.is_served and self._tray.gives_back else 0
+        return max(0, self._crew.idle + ahead - len(self._waiting))
 
     @property
     def ahead(self) -> int:
         self._notice()
-        return max(0, len(self._waiting) - self._idle) if self._waiting else 0
-
-    @property
-    def _idle(self) -> int:
-        """Workers that hold no task, as far as they were seen."""
-        return len([worker for worker in self._workers if worker.is_idle])
-
-    @property
-    def _is_served(self) -> bool:
-        """Whether somebody takes tasks, or is about to: where workers have started, the next one
-        may be ready before the caller comes to it."""
-        return self._starts.succeed or any(worker.is_at_work for worker in self._workers)
-
-    @property
-    def _is_complete(self) -> bool:
-        """Whether all workers are there, and nobody's first or last words are to be heard."""
-        return not self._missing and all(worker.is_at_work for worker in self._workers)
+        return max(0, len(self._waiting) - self._crew.idle) if self._waiting else 0
 
     @property
     def busy(self) -> int:
-        return len(self._waiting) + sum(worker.task is not None for worker in self._workers)
+        return len(self._waiting) + sum(worker.task is not None for worker in self._crew.workers)
 
     @property
     def waiting(self) -> list[Task]:
@@ -149,7 +133,7 @@ class ForkPool(Pool):
 
     @property
     def pids(self) -> list[int]:
-        return [worker.pid for worker in self._workers]
+        return [worker.pid for worker in self._crew.workers]
 
     def start(self) -> None:
         if not hasattr(os, "fork"):
@@ -160,13 +144,12 @@ class ForkPool(Pool):
             return
         self._owner = os.getpid()
         self._watch.start()
-        self._tray.start(self._missing + self._most_ahead)
-        self._most_ahead = max(0, min(self._most_ahead, self._tray.capacity - self._missing))
+        self._tray.start(self._size + self._most_ahead)
+        self._most_ahead = max(0, min(self._most_ahead, self._tray.capacity - self._size))
         # Python waits for its children when it exits: a forgotten pool would keep it for ever.
         atexit.register(self._kill_at_exit)
         try:
-            while self._missing:
-                self._add_worker()
+            self._crew.gather()
         except BaseException:
             self.kill()
             raise
@@ -201,14 +184,14 @@ class ForkPool(Pool):
     ) -> list[Ended]:
         self._check_running()
         deadline = deadline_in(timeout)
-        self._rested = self._watch.woken = False
+        self._crew.rested = self._watch.woken = False
         try:
             self._watch.wakeups(wakeups)
-            if rest and not self._ended and self._is_complete:
+            if rest and not self._ended and self._crew.is_complete:
                 seconds = left(self._due(earliest(deadline, deadline_in(rest)))) or 0.0
-                self._watch.rest(seconds, [worker.death for worker in self._workers])
-            while not (self._ended or self._rested or self._watch.woken):
-                self._refill()
+                self._watch.rest(seconds, [worker.death for worker in self._crew.workers])
+            while not (self._ended or self._crew.rested or self._watch.woken):
+                self._crew.refill()
                 if not self._watch.woken:
                     self._attend(deadline)
                 if left(deadline) == 0:
@@ -220,12 +203,12 @@ class ForkPool(Pool):
     def running(self) -> list[Running]:
         with blocked():  # the values are rebuilt, which runs their own code
             self._notice()
-            running = [worker.running() for worker in self._workers]
+            running = [worker.running() for worker in self._crew.workers]
         return sorted(filter(None, running), key=lambda held: held.task.number)
 
     def interrupt(self, number: int) -> bool:
         self._notice()
-        for worker in self._workers:
+        for worker in self._crew.workers:
             if worker.task and worker.task.number == number:
                 worker.interrupt()
                 return True
@@ -235,14 +218,14 @@ class ForkPool(Pool):
 
     def shutdown(self, timeout: float | None = None) -> list[Ended]:
         deadline = deadline_in(timeout)
-        if self._workers:
+        if self._crew.workers:
             self._watch.stop()
         self._closed = True
         self._tray.end()
         try:
-            for worker in self._workers:
+            for worker in self._crew.workers:
                 self._assign(worker)
-            while self._workers and left(deadline) != 0:
+            while self._crew.workers and left(deadline) != 0:
                 self._attend(deadline)
         finally:
             ended = self.kill()
@@ -250,10 +233,10 @@ class ForkPool(Pool):
 
     def kill(self) -> list[Ended]:
         self._closed = True
-        for worker in self._workers:
+        for worker in self._crew.workers:
             worker.kill()
-        while self._workers:
-            self._bury(self._workers[0])
+        while self._crew.workers:
+            self._bury(self._crew.workers[0])
         self._waiting.clear()
         self._watch.close()
         self._tray.close()
@@ -273,27 +256,17 @@ class ForkPool(Pool):
         ended, self._ended = self._ended, []
         return ended
 
-    def _refill(self) -> None:
-        while self._missing and not (self._starts.paused or self._starts.exhausted):
-            try:
-                self._add_worker()
-            except OSError as error:  # no process or no descriptor is to be had
-                self._starts.note_failure(self._starts.failed, describe(error))
-        if self._starts.exhausted and not (self._starts.told and self._workers):
-            self._starts.told = True
-            raise self._starts.failure()
-
-    def _add_worker(self) -> None:
+    def _start_worker(self, attempt: int) -> None:
         try:
             if self._before_fork:
                 self._watch.let_go()  # of what it may close
                 self._before_fork()
-            self._fork()
+            self._fork(attempt)
         finally:
             if self._after_fork:
                 self._after_fork()
 
-    def _fork(self) -> None:
+    def _fork(self, attempt: int) -> None:
         inherited = [pool._disown for pool in _pools if pool is not self]
         with blocked(ALL):  # until they are reset in the child, and booked here
             worker = Worker(
@@ -303,13 +276,11 @@ class ForkPool(Pool):
                 [*inherited, self._disown_siblings],
                 self._start_timeout,
                 self._grace,
-                self._starts.failed,
+                attempt,
             )
-            self._workers.append(worker)
-            self._missing -= 1
+            self._crew.join(worker)
             self._watch.add(worker.channel, partial(self._converse, worker))
             self._watch.add(worker.death, partial(self._note_death, worker))
-            self._fill_places()
 
     def _disown(self) -> None:
         """In a child of another pool: close what it inherited."""
@@ -320,7 +291,7 @@ class ForkPool(Pool):
         """In a child of this pool: close what it does not need."""
         self._watch.close()
         self._tray.keep_reader()
-        for worker in self._workers:
+        for worker in self._crew.workers:
             worker.disown()
 
     def _attend(self, deadline: float | None) -> None:
@@ -338,16 +309,15 @@ class ForkPool(Pool):
     def _notice(self) -> None:
         """See what the workers have taken."""
         if self._waiting:
-            for worker in self._workers:
+            for worker in self._crew.workers:
                 if worker.task is None:
                     worker.notice()
 
     def _due(self, deadline: float | None) -> float | None:
         """When there is something to do though no descriptor says so."""
-        waits = self._missing and not (self._closed or self._starts.exhausted)
-        refill = self._starts.due if waits else None
+        refill = None if self._closed else self._crew.refill_due
         again = deadline_in(_AGAIN) if self._is_to_notice else None
-        return earliest(deadline, refill, again, *(worker.deadline for worker in self._workers))
+        return earliest(deadline, refill, again, self._crew.deadline)
 
     @property
     def _is_to_notice(self) -> bool:
@@ -355,11 +325,11 @@ class ForkPool(Pool):
         bounded = any(
             one.is_unwanted or one.task.time_limit is not None for one in self._waiting.values()
         )
-        return bounded and any(worker.task is None for worker in self._workers)
+        return bounded and any(worker.task is None for worker in self._crew.workers)
 
     def _press(self) -> None:
         """See to those that are late, unless what they have said by now makes up for it."""
-        for worker in self._workers:
+        for worker in self._crew.workers:
             if worker.late:
                 self._hear(worker, worker.channel.rest())
                 if worker.late:
@@ -383,11 +353,9 @@ class ForkPool(Pool):
             if end := worker.hear(message):
                 self._ended.append(end)
             if worker.is_last:
-                self._replace(worker)
+                self._crew.replace(worker)
             if worker.ready and not was_ready:
-                self._starts.note_success()
-                # Whatever it has taken by now: then that is left for another one no more.
-                self._rested = self._rested or worker.has_place
+                self._crew.welcome(worker)
             if worker.channel.unsent:
                 self._watch.also_writable(worker.channel, True)
             self._assign(worker)
@@ -402,40 +370,19 @@ class ForkPool(Pool):
         elif self._closed:
             worker.spare()
         elif worker.overdue or worker.worn:
-            self._replace(worker)
-            worker.dismiss()
-            self._fill_places()
-
-    def _replace(self, worker: Worker) -> None:
-        """Start another one for its place."""
-        if not worker.has_successor:
-            worker.has_successor = True
-            self._missing += 1
-
-    def _fill_places(self) -> None:
-        """Have as many take tasks as there are to be, those first that are ready."""
-        taken = sum(worker.has_place and not worker.leaving for worker in self._workers)
-        waiting = [worker for worker in self._workers if not worker.has_place]
-        for worker in sorted(waiting, key=lambda one: not one.ready)[: self._places - taken]:
-            worker.give_place()
-            self._rested = self._rested or worker.ready
-            if self._waiting and self._terms.max_tasks == 1:  # the one that waits is its last
-                self._replace(worker)
+            self._crew.retire(worker)
 
     def _bury(self, worker: Worker) -> None:
-        """Take a dead worker out of the books, and see to its replacement."""
-        self._workers.remove(worker)
+        """Take a dead worker out of the books."""
         self._watch.drop(worker.death)
         self._watch.drop(worker.channel)
         worker.kill()  # its process group, of which its tasks may have left something
-        if not worker.leaving:
-            self._replace(worker)
-        self._fill_places()
+        self._crew.part(worker)
         ended, exitcode = worker.bury()
         self._ended += ended
         if not (worker.ready or worker.leaving):
             complaint = worker.complaint or describe_exit(exitcode)
-            self._starts.note_failure(worker.attempt, complaint)
+            self._crew.starts.note_failure(worker.attempt, complaint)
 
 
 def _check(what: str, number: int | None, least: int = 1) -> None:

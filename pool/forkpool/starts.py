@@ -5,10 +5,8 @@ import time
 from forkpool.errors import StartFailed
 
 _ATTEMPTS = 5
-_PAUSE, _LONGEST_PAUSE = (
-    0.1,
-    2.0,
-)  # seconds: after the first failure; each later one has thrice that
+_PAUSE = 0.1  # seconds, after the first failure; after each later one thrice that
+_LONGEST_PAUSE = 2.0
 
 
 class Starts:

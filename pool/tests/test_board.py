@@ -50,7 +50,7 @@ def test_it_is_seen_though_the_parent_hears_nothing(waiting: Any, gate: Any) -> 
         waiting.until(lambda: shown(pool) == [4])
         assert pool._watch.look(0) == []
         (pid,) = pool.pids
-        assert pool.running() == [Running(task, pid, pool._workers[0].since, 4)]
+        assert pool.running() == [Running(task, pid, pool._crew.workers[0].since, 4)]
         gate.open()
         waiting.ends(pool, 1)
 
@@ -77,7 +77,7 @@ def test_what_a_dead_worker_has_shown_goes_with_it(waiting: Any, gate: Any, tmp_
         (pid,) = pool.pids
         task = pool.submit(show_and_die, str(tmp_path / "note"))
         waiting.gone(pid)
-        assert pool.running() == [Running(task, pid, pool._workers[0].since, "last words")]
+        assert pool.running() == [Running(task, pid, pool._crew.workers[0].since, "last words")]
         (ended,) = waiting.ends(pool, 1)
         assert isinstance(ended.error, WorkerDied)
         assert pool.running() == []

@@ -168,7 +168,7 @@ def test_a_result_that_waits_to_be_read_is_in_time(
     with ForkPool(1) as pool:
         waiting.idle(pool)
         pool.submit(bytes, 100_000, time_limit=FOREVER)
-        channel = pool._workers[0].channel
+        channel = pool._crew.workers[0].channel
         waiting.until(lambda: unread(channel) > 100_000)
         clock.put_forward(2 * FOREVER)
         (ended,) = waiting.ends(pool, 1)
@@ -191,7 +191,7 @@ def test_a_result_that_comes_after_the_last_look_is_in_time(
     with ForkPool(1) as pool:
         waiting.idle(pool)
         pool.submit(gate.pass_through, time_limit=SOON)
-        (worker,) = pool._workers
+        (worker,) = pool._crew.workers
         select = pool._watch.look
 
         def select_and_let_it_finish(timeout: float | None) -> Any:

@@ -108,7 +108,7 @@ def test_a_result_that_was_written_counts_though_the_worker_died(waiting: Any) -
     with ForkPool(1) as pool:
         waiting.idle(pool)
         pool.submit(os.getpid)
-        waiting.readable(pool._workers[0].channel)
+        waiting.readable(pool._crew.workers[0].channel)
         os.kill(pool.pids[0], signal.SIGKILL)
         waiting.gone(pool.pids[0])
         (ended,) = waiting.ends(pool, 1)
@@ -119,7 +119,9 @@ def test_a_death_amid_a_large_result_blocks_nobody(waiting: Any) -> None:
     with ForkPool(1) as pool:
         waiting.idle(pool)
         pool.submit(big, MEGABYTES_100)
-        waiting.readable(pool._workers[0].channel)  # far less than all of it fits into the socket
+        waiting.readable(
+            pool._crew.workers[0].channel
+        )  # far less than all of it fits into the socket
         assert pool.wait(0) == []
         os.kill(pool.pids[0], signal.SIGKILL)
         (ended,) = waiting.ends(pool, 1)

@@ -75,7 +75,7 @@ def test_kill_returns_results_that_had_arrived_and_deaths(waiting: Any, gate: An
         stuck = pool.submit(gate.pass_through)
         done = pool.submit(send_back, 9)
         waiting.until(lambda: not pool.waiting)
-        waiting.readable(next(w.channel for w in pool._workers if w.task == done))
+        waiting.readable(next(w.channel for w in pool._crew.workers if w.task == done))
         ends = {ended.task: ended for ended in pool.kill()}
         assert ends[done].value == 9
         assert str(ends[stuck].error) == f"worker {ends[stuck].pid} was killed by SIGKILL"

@@ -226,5 +226,5 @@ def test_a_wakeup_that_an_exception_left_behind_is_forgotten(waiting: Any) -> No
         (pid,) = pool.pids
         os.kill(pid, signal.SIGKILL)
         waiting.until(lambda: pool.wait(1) == [] and pool.pids not in ([], [pid]))
-        assert pool._workers[0].channel.fileno() == left
+        assert pool._crew.workers[0].channel.fileno() == left
         assert waiting.run(pool, send_back, 1).value == 1

@@ -180,7 +180,7 @@ def test_outside_of_blocks_nothing_is_interrupted(
 
 def test_a_task_that_has_ended_unseen_leaves_the_next_one_alone(case: Case) -> None:
     number = case.start(in_region, send_back, 1)
-    case.waiting.readable(case.pool._workers[0].channel)
+    case.waiting.readable(case.pool._crew.workers[0].channel)
     assert case.pool.interrupt(number)  # as far as the pool knows
     assert case.end().value == 1
     assert case.waiting.run(case.pool, in_region, str(case.note), send_back, 2).value == 2
@@ -320,7 +320,7 @@ def test_a_task_that_is_struck_late_has_the_whole_grace(
         assert pool.wait(0) == []
         clock.put_forward(FOREVER - 60)
         assert pool.wait(0) == []
-        assert (pool.busy, pool._workers[0].overdue) == (1, False)
+        assert (pool.busy, pool._crew.workers[0].overdue) == (1, False)
         clock.put_forward(FOREVER)
         interrupted(case.end())
 
@@ -418,7 +418,7 @@ def be_cut_off(note: str) -> None:
 
 def test_an_interrupt_does_not_put_off_the_end_of_who_is_cut_off(case: Case, clock: Any) -> None:
     number = case.start(be_cut_off)
-    case.waiting.until(lambda: case.pool.wait(0) == [] and case.pool._workers[0].lost)
+    case.waiting.until(lambda: case.pool.wait(0) == [] and case.pool._crew.workers[0].lost)
     assert case.pool.interrupt(number)
     clock.put_forward(60)
     assert type(case.end().error) is WorkerDied

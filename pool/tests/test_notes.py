@@ -75,7 +75,7 @@ def test_a_time_limit_brings_the_note(waiting: Any, clock: Any) -> None:
     with ForkPool(1) as pool:
         waiting.idle(pool)
         pool.submit(tell_and_wait, 7, time_limit=FOREVER)
-        waiting.readable(pool._workers[0].channel)
+        waiting.readable(pool._crew.workers[0].channel)
         clock.put_forward(FOREVER)
         (ended,) = waiting.ends(pool, 1)
         assert isinstance(ended.error, TimeLimitExceeded)
@@ -94,7 +94,7 @@ def test_a_note_of_an_idle_child_does_not_make_it_twice_idle(waiting: Any, gate:
     with ForkPool(1) as pool:
         waiting.run(pool, tell_later, gate)
         gate.open()
-        waiting.readable(pool._workers[0].channel)
+        waiting.readable(pool._crew.workers[0].channel)
         assert pool.wait(0) == []
         assert pool.idle == 1
         assert note_of(waiting.run(pool, die)) == "from a thread"

@@ -41,7 +41,7 @@ def test_what_has_ended_meanwhile_is_told_at_once(
 
         def rest(_watch: Watch, _seconds: float, _deaths: Any) -> None:
             """As long as it takes for all to have been reported."""
-            for worker in pool._workers:
+            for worker in pool._crew.workers:
                 waiting.readable(worker.channel.fileno())
 
         monkeypatch.setattr(Watch, "rest", rest)

@@ -245,7 +245,7 @@ def test_a_pause_ends_by_itself_and_the_wakeup_is_heard_in_it(
             assert pool.wait(None) == []
             os.read(reader, 1)
             assert len(forks) == 1
-            pool._starts.due = time.monotonic() + 0.05
+            pool._crew.starts.due = time.monotonic() + 0.05
             assert pool.wait(None) == []  # until the next fork
             assert len(forks) == 2
     finally:

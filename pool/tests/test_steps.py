@@ -320,7 +320,7 @@ def test_the_callers_handlers_run_between_two_looks_and_lose_nothing(
         with ForkPool(1) as pool:
             waiting.idle(pool)
             pool.submit(square, 5)
-            (worker,) = pool._workers
+            (worker,) = pool._crew.workers
             hear = worker.hear
 
             def hear_amid_a_signal(message: bytes) -> Ended | None:

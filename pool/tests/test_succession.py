@@ -33,10 +33,10 @@ def successor(waiting: Any) -> Callable[[ForkPool], Worker]:
 
     def find(pool: ForkPool) -> Worker:
         end = time.monotonic() + 60
-        while len(pool._workers) < 2 or not pool._workers[1].ready:
+        while len(pool._crew.workers) < 2 or not pool._crew.workers[1].ready:
             assert time.monotonic() < end, "there is none"
             assert pool.wait(0.01) == []
-        found = pool._workers[1]
+        found = pool._crew.workers[1]
         waiting.until(lambda: sleeps(found.pid))
         return found
 

@@ -231,7 +231,7 @@ def test_a_signal_spares_who_has_ended_its_task_meanwhile(
         waiting.idle(pool)
         pool.submit(gate.pass_through, time_limit=SOON)
         pool.submit(gate.pass_through)
-        (worker,) = pool._workers
+        (worker,) = pool._crew.workers
         press = worker.press
 
         def let_it_end_and_press() -> None:
@@ -340,7 +340,7 @@ class _Tasks(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 2))
     def kill(self, which: int) -> None:
-        if pids := [worker.pid for worker in self.pool._workers if worker.ready]:
+        if pids := [worker.pid for worker in self.pool._crew.workers if worker.ready]:
             os.kill(pids[which % len(pids)], signal.SIGKILL)
 
     @invariant()
