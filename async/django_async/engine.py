@@ -135,9 +135,18 @@ class Engine:
     def is_ready(self) -> bool:
         """Whether the workers are up, and a queue was reached: of several, one that is away keeps
         nobody from the others."""
-        running = self.pool.busy - len(self.pool.waiting)
-        up = self.pool.idle + running >= self.lanes[0].parent.workers
+        up = self.pool.idle + self.running >= self.workers
         return (up or self.summary.executed > 0) and any(lane.is_reached for lane in self.lanes)
+
+    @property
+    def workers(self) -> int:
+        """How many jobs can run at once."""
+        return self.lanes[0].parent.workers
+
+    @property
+    def running(self) -> int:
+        """How many run."""
+        return self.pool.busy - len(self.pool.waiting)
 
     @property
     def is_halted(self) -> bool:
@@ -274,8 +283,7 @@ class Engine:
         return True
 
     def _tell_busy(self, handed_out: int) -> None:
-        workers = self.lanes[0].parent.workers
-        self.metrics.set_busy(min(handed_out, workers), workers)
+        self.metrics.set_busy(min(handed_out, self.workers), self.workers)
 
     def _pause(self, *, takes: bool) -> float:
         """How long there is nothing to do but to wait for the workers."""

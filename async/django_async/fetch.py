@@ -30,14 +30,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import clock, plans
 from django_async.hints import Hint
-from django_async.pending import BY_KEY_SQL, in_group_sql, in_order_sql, in_order_table
+from django_async.pending import BY_KEY_SQL, in_order_sql, in_order_table, waits_for_sql
 
 COLUMNS = "id, attempts, priority, scheduled, group_id, meta, stamp, started"
-NOT_A_WAITING_FINAL = (
-    "(group_id IS NULL OR NOT EXISTS ("
-    "SELECT 1 FROM async_group g JOIN async_job m ON m.group_id = g.id"
-    " WHERE g.final_id = async_job.id AND m.id <> async_job.id AND {}))"
-)
+NOT_A_WAITING_FINAL = "(group_id IS NULL OR NOT EXISTS ({}))"
 BY_TIME = "scheduled, id"
 IN_ORDER = "priority DESC, scheduled IS NULL, scheduled, id"
 LEVELS = """
@@ -272,7 +268,7 @@ class Fetch:
         """The condition, together with what holds for every job of the pass."""
         vendor = self._connection.vendor
         terms, params = [pending or in_order_sql(vendor), condition[0]], list(condition[1])
-        terms.append(NOT_A_WAITING_FINAL.format(in_group_sql(vendor, "m")))
+        terms.append(NOT_A_WAITING_FINAL.format(waits_for_sql(vendor, "async_job.id")))
         if self.bounds is not None:
             terms.append("id <= %s")
             params.append(self.bounds.last_id)

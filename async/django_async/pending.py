@@ -56,3 +56,17 @@ def in_group_sql(vendor: str, job: str) -> str:
     if vendor == "mysql":
         return f"{job}.pending = 1"
     return f"COALESCE({job}.executed, {job}.cancelled, {job}.discarded) IS NULL"
+
+
+def waits_for_sql(vendor: str, job_id: str) -> str:
+    """The groups whose final job this is, and which have others that are pending.
+
+    Of each group the first such member, as a value: of a join, and of EXISTS, which it makes one,
+    PostgreSQL may read all members of all groups for each job, by statistics from a moment when
+    there were few.
+    """
+    member = f"m.id <> {job_id} AND {in_group_sql(vendor, 'm')}"
+    return (
+        f"SELECT 1 FROM async_group g WHERE g.final_id = {job_id}"
+        f" AND (SELECT 1 FROM async_job m WHERE m.group_id = g.id AND {member} LIMIT 1) = 1"
+    )

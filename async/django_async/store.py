@@ -24,7 +24,7 @@ from django_async.hints import SUSPECTED, Hint
 from django_async.locks import Ask, Claimed, lock, longest_idle
 from django_async.models import Error, Job
 from django_async.outcomes import Failure, NextState, after_failure
-from django_async.pending import BY_KEY_SQL, in_group_sql
+from django_async.pending import BY_KEY_SQL, waits_for_sql
 from django_async.trouble import is_conflict
 
 UNRECORDED = "COALESCE(discarded, executed) IS NULL"
@@ -274,13 +274,8 @@ def _lock_unrecorded(hint: Hint, using: str) -> Claimed | None:
 
 def _has_to_wait(hint: Hint, connection: BaseDatabaseWrapper) -> bool:
     """Whether this is the final job of a group in which another job has not ended yet."""
-    pending = in_group_sql(connection.vendor, "member")
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT 1 FROM async_group JOIN async_job member ON member.group_id = async_group.id"
-            f" WHERE async_group.final_id = %s AND member.id <> %s AND {pending} LIMIT 1",
-            [hint.id, hint.id],
-        )
+        cursor.execute(waits_for_sql(connection.vendor, "%s"), [hint.id, hint.id])
         return cursor.fetchone() is not None
 
 

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,18 @@ Call = Callable[..., Any]
 
 
 class Supervisor:
-    """Tells systemd that the service is ready, that it lives, that it starts anew, and that it
-    stops: the protocol of sd_notify(3). Without a supervisor that asks for it, this does nothing.
+    """Tells systemd that the service is ready, that it lives and what it does, that it starts anew,
+    and that it stops: the protocol of sd_notify(3). Without a supervisor that asks for it, this
+    does nothing.
 
     The same process tells all of it, also that which has started anew.
     """
 
     STARTING = 0.05
     """Seconds between two looks at whether the service is ready."""
+
+    NEWS = 10.0
+    """Seconds between two words on what it does, at the most."""
 
     def __init__(self, starts_anew: Callable[[], bool]) -> None:
         self._starts_anew = starts_anew
@@ -54,8 +59,8 @@ class Supervisor:
             self.say_goodbye()
         elif engine.is_ready:
             self._tell_once("READY=1")
-        self._tell("WATCHDOG=1")
-        return self._interval if self._told else self.STARTING
+        self._tell(f"WATCHDOG=1\nSTATUS={_status(engine)}")
+        return min(self._interval, self.NEWS) if self._told else self.STARTING
 
     def say_goodbye(self) -> None:
         """The service ends: to start anew, or for good."""
@@ -124,14 +129,19 @@ class Chore:
     """Something that is done in a worker, a little at a time, until nothing is left of it; and then
     again later. Of several parents the first one does it."""
 
-    NEXT_BATCH, NEXT_ROUND, NO_WORKER = 0.5, 60.0, 0.05
+    NEXT_BATCH, NEXT_ROUND, NO_WORKER = 0.1, 60.0, 0.05
     """Seconds to the next batch, to the next look when nothing is left, and to the next try."""
+
+    SHARE = 5
+    """A batch that took long is followed by as much more of a pause: no more than this part of one
+    worker's time goes into it."""
 
     def __init__(self, lane: Lane, call: Call) -> None:
         self._lane = lane
         self._call = call
         self._is_at_work = False
         self._is_through = False
+        self._began = self._rests_until = -inf
 
     def see_to(self, engine: Engine) -> float:
         if self._is_through or self._lane.walk.share.rank or self._lane.access.outage.is_on:
@@ -139,6 +149,9 @@ class Chore:
             return self.NEXT_ROUND
         if self._is_at_work:
             return self.NEXT_BATCH
+        if (rest := self._rests_until - self._lane.clock()) > 0:
+            return rest
+        self._began = self._lane.clock()
         if not engine.run_chore(self._end, self._call, *self.batch()):
             return self.NO_WORKER
         self._is_at_work = True
@@ -153,8 +166,10 @@ class Chore:
         return not done
 
     def _end(self, done: int | None) -> None:
+        now = self._lane.clock()
         self._is_at_work = False
         self._is_through = done is None or self.is_last(done)
+        self._rests_until = now + (self.SHARE - 1) * (now - self._began)
 
 
 class Cleaner(Chore):
@@ -183,6 +198,15 @@ class Accountant(Chore):
 
     def batch(self) -> tuple[Any, ...]:
         return rollup.roll_up, self._lane.using
+
+
+def _status(engine: Engine) -> str:
+    """What the service does, in a line for people."""
+    done = engine.summary
+    return (
+        f"{engine.running} of {engine.workers} workers at work;"
+        f" {done.executed} jobs executed, {done.failed} failed"
+    )
 
 
 def _watchdog_interval() -> float:

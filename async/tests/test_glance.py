@@ -22,7 +22,7 @@ from django_async.models import Job
 from django_async.patrol import Interval, Patrol
 from suite import jobs
 from suite.service import Service, Time, slow_looks
-from suite.spying import each_statement
+from suite.spying import blocks_read, each_statement
 from suite.testing import examples
 
 TAKES = 0.125
@@ -310,20 +310,5 @@ def test_it_reads_nothing_of_what_was_executed_beside_an_old_transaction() -> No
         job = schedule(jobs.nothing)
         reads = Fetch("default", None, Selection())
         assert [hint.id for hint in reads.since(seen, [job.priority], 64)] == [job.pk]
-        from_the_top = blocks(lambda: reads.page(None, 64))
-        assert blocks(lambda: reads.since(seen, [job.priority], 64)) < from_the_top / 5
-
-
-def blocks(work: Any) -> int:
-    """How many blocks the statements read, by the server's own word."""
-    read: list[int] = []
-
-    def explain(sql: str, params: Any) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", params)
-            [[[plan]]] = cursor.fetchall()
-        read.append(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
-
-    with each_statement(explain):
-        work()
-    return sum(read)
+        from_the_top = blocks_read(lambda: reads.page(None, 64))
+        assert blocks_read(lambda: reads.since(seen, [job.priority], 64)) < from_the_top / 5

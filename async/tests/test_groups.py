@@ -13,12 +13,13 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from django_async import schedule
+from django_async import fetch, pending, schedule
 from django_async.api import deschedule, schedule_many
 from django_async.models import Group, Job
 from suite import calls
 from suite.jobs import fail, note, nothing
 from suite.models import Note
+from suite.spying import blocks_read
 from suite.testing import run_pass
 from suite.together import DEADLINE, before_first_write, beside, elsewhere, wait_for_a_waiter
 
@@ -311,3 +312,33 @@ def test_a_second_caller_waits_for_the_first_ones_group(commits: bool) -> None:
         found = second.result(DEADLINE).group_id
     assert (found == mine) is commits
     assert [group.pk for group in Group.objects.all()] == [found]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="others do not say what they read")
+def test_final_jobs_are_left_out_by_a_few_probes_each_whatever_the_statistics_say() -> None:
+    """There are none of the groups yet. A plan that joins them reads all members for each."""
+    number = 400
+    for one in range(number):
+        group = Group.objects.create(reference=f"group {one}")
+        schedule(nothing, group=group, run_after=LATER)
+        group.on_completion(schedule(nothing, priority=9))
+    reads = fetch.Fetch("default", None, fetch.Selection())
+    assert blocks_read(lambda: reads.page(None, 64)) < 20 * number
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="others do not say what they read")
+def test_to_claim_a_job_of_a_large_group_takes_a_few_probes() -> None:
+    group = Group.objects.create(reference="large")
+    members = schedule_many({"function": nothing, "group": group} for _ in range(3000))
+    final = schedule(nothing)
+    group.on_completion(final)
+    sql = pending.waits_for_sql("postgresql", "%s")
+
+    def ask(job_id: int) -> object:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [job_id, job_id])
+            return cursor.fetchone()
+
+    assert (ask(members[0].pk), ask(final.pk)) == (None, (1,))
+    assert blocks_read(lambda: ask(members[0].pk)) < 20
+    assert blocks_read(lambda: ask(final.pk)) < 20

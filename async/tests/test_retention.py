@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import operator
 from datetime import timedelta
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -66,6 +68,24 @@ def test_it_deletes_a_few_at_a_time_with_pauses_for_others() -> None:
     service.each_turn = lambda: seen.append(Job.objects.count())
     serve(service, 5.0)
     assert sorted(set(seen), reverse=True) == [4, 2, 0]
+
+
+def test_a_batch_that_takes_long_is_followed_by_a_pause_four_times_as_long() -> None:
+    """As beside an old transaction, where what was deleted before has to be read past."""
+    for _ in range(60):
+        ended(8)
+    service = Service()
+    began: list[float] = []
+
+    def slowly(function: Any, *args: Any) -> Any:
+        began.append(service.time.now)
+        service.time.now += 1.0
+        return function(*args)
+
+    cleaner = Counted(service.lanes[0], 7 * DAY, slowly)
+    service.run(lambda: service.time.now > 60.0, cleaner)
+    assert 10 <= len(began) <= 60 / 5 + 1
+    assert min(late - early for early, late in pairwise(began)) >= 5.0
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,21 +9,21 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from django.db import connection
 
-from django_async import schedule
+from django_async import schedule, upkeep
 from django_async.engine import Engine
 from django_async.lane import Lane
 from django_async.models import Job, Parent
 from django_async.parents import Registration
 from django_async.report import Lines
-from django_async.terms import Stop
-from django_async.upkeep import FOR_EVER, Supervisor
+from django_async.terms import Stop, Summary
+from django_async.upkeep import Supervisor
 from django_async.walk import Walk
 from forkpool import InlinePool
 from suite import jobs
@@ -44,15 +44,23 @@ class Manager:
 
     ear: socket.socket
 
-    def next(self, *, but: str = WATCHDOG) -> str:
-        """The next message, of those that are not ``but``."""
-        self.ear.settimeout(DEADLINE)
-        while (message := self.ear.recv(4096).decode()) == but:
+    def next(self) -> str:
+        """The next message that is no sign of life."""
+        while (message := self.any()).startswith(WATCHDOG):
             pass
         return message
 
+    def any(self) -> str:
+        """The next message."""
+        self.ear.settimeout(DEADLINE)
+        return self.ear.recv(4096).decode()
+
     def said(self) -> list[str]:
-        """What has been said since the last time."""
+        """What has been said since the last time, save what the service does."""
+        return [message.split("\nSTATUS=")[0] for message in self.messages()]
+
+    def messages(self) -> list[str]:
+        """All that has been said since the last time, word for word."""
         messages = []
         self.ear.setblocking(False)
         try:
@@ -82,6 +90,9 @@ class Stub:
 
     is_ready: bool = False
     is_halted: bool = False
+    running: int = 0
+    workers: int = 2
+    summary: Summary = field(default_factory=Summary)
 
 
 def see(supervisor: Supervisor, engine: Stub) -> float:
@@ -96,7 +107,7 @@ def test_nothing_but_a_sign_of_life_is_said_before_the_service_is_ready(manager:
     assert see(supervisor, engine) == Supervisor.STARTING
     assert manager.said() == [WATCHDOG]
     engine.is_ready = True
-    assert see(supervisor, engine) == FOR_EVER
+    assert see(supervisor, engine) == Supervisor.NEWS
     assert manager.said() == [READY, WATCHDOG]
 
 
@@ -149,14 +160,21 @@ def test_a_watchdog_that_is_meant_for_another_process_is_not_fed(
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "3000000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    assert see(Supervisor(lambda: False), Stub(is_ready=True)) == FOR_EVER
+    assert see(Supervisor(lambda: False), Stub(is_ready=True)) == Supervisor.NEWS
+
+
+def test_a_sign_of_life_says_what_the_service_does(manager: Manager) -> None:
+    summary = Summary(executed=120, failed=2)
+    see(Supervisor(lambda: False), Stub(is_ready=True, running=1, summary=summary))
+    said = "STATUS=1 of 2 workers at work; 120 jobs executed, 2 failed"
+    assert manager.messages() == [READY, f"{WATCHDOG}\n{said}"]
 
 
 def test_without_a_supervisor_nothing_is_said_and_nothing_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    assert see(Supervisor(lambda: False), Stub()) == FOR_EVER
+    assert see(Supervisor(lambda: False), Stub()) == upkeep.FOR_EVER
 
 
 def test_a_supervisor_that_is_away_harms_nobody(
@@ -250,7 +268,7 @@ def test_a_service_tells_its_supervisor_all_through_its_life(
         assert manager.next() == READY
         assert Parent.objects.count() == 1
         assert len(_children(service.pid)) == 2
-        assert manager.next(but="") == manager.next(but="") == WATCHDOG
+        assert all(manager.any().startswith(f"{WATCHDOG}\nSTATUS=0 of 2") for _ in range(2))
 
         service.send_signal(signal.SIGHUP)
         assert manager.next().startswith("RELOADING=1\nMONOTONIC_USEC=")

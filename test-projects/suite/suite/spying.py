@@ -33,6 +33,21 @@ def each_statement(see: Callable[[str, Any], object]) -> Iterator[None]:
         yield
 
 
+def blocks_read(work: Callable[[], object]) -> int:
+    """How many blocks the statements of some work read, by PostgreSQL's own word."""
+    read: list[int] = []
+
+    def explain(sql: str, params: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", params)
+            [[[plan]]] = cursor.fetchall()
+        read.append(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
+
+    with each_statement(explain):
+        work()
+    return sum(read)
+
+
 @contextmanager
 def before_statement(start: str, number: int, act: Callable[[], object]) -> Iterator[None]:
     """Act before the statement of this number among those that begin with ``start``, from 1."""
