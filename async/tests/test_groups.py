@@ -317,11 +317,17 @@ def test_a_second_caller_waits_for_the_first_ones_group(commits: bool) -> None:
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="others do not say what they read")
 def test_final_jobs_are_left_out_by_a_few_probes_each_whatever_the_statistics_say() -> None:
     """There are none of the groups yet. A plan that joins them reads all members for each."""
-    number = 400
-    for one in range(number):
-        group = Group.objects.create(reference=f"group {one}")
-        schedule(nothing, group=group, run_after=LATER)
-        group.on_completion(schedule(nothing, priority=9))
+    number = 1500
+    groups = Group.objects.bulk_create(Group(reference=f"group {one}") for one in range(number))
+    members = schedule_many([{"function": nothing, "run_after": LATER}] * number)
+    finals = schedule_many([{"function": nothing, "priority": 9}] * number)
+    for group, member, final in zip(groups, members, finals, strict=True):
+        member.group = final.group = group
+        group.final = final
+    Job.objects.bulk_update([*members, *finals], ["group"])
+    Group.objects.bulk_update(groups, ["final"])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE async_job")
     reads = fetch.Fetch("default", None, fetch.Selection())
     assert blocks_read(lambda: reads.page(None, 64)) < 20 * number
 
