@@ -26,13 +26,17 @@ from django_async.hints import Hint
 from django_async.outcomes import LOWEST_PRIORITY
 from django_async.outlook import Outlook, outlook
 
-SLOW = 0.005
-"""Seconds from which on a read from the top takes long: with SHARE_OF_TIME there would be 100 ms
-between two of them, and docs/semantics.md promises 50 ms."""
+SLOW = 0.01
+"""Seconds from which on a read from the top takes long: below, there is one within 20 ms after each
+end of a job, and it holds the 50 ms that docs/semantics.md promises."""
 
 SHARE_OF_TIME = 20
 """A read that took long is made as much more seldom, so that such reads take no more than this part
 of the time."""
+
+SHARE_OF_GLANCES = 5
+"""The same for glances. They are what keeps the order: one that takes up to 10 ms, as on a busy
+machine, must not keep the next one away for longer than 40."""
 
 
 class Glance:
@@ -41,8 +45,8 @@ class Glance:
     def __init__(self, reads: Fetch, clock: Callable[[], float]) -> None:
         self._reads, self._clock = reads, clock
         self._seen: list[Bounds] = []
-        """What there was when each of the latest looks began, two at the most, the older one first;
-        nothing while they are quick."""
+        """What there was when the latest two looks began, the older one first; nothing while they
+        are quick."""
         self._priorities: set[int] = set()
         self._began = -inf
         self._slow_for = 0.0
@@ -50,8 +54,9 @@ class Glance:
 
     @property
     def is_on(self) -> bool:
-        """Whether looks from the top take long, and what there was is known."""
-        return bool(self._seen)
+        """Whether looks from the top take long, and it is known what there was before two of them:
+        what is no longer new was seen by both."""
+        return len(self._seen) == 2
 
     @property
     def is_enough(self) -> bool:
@@ -61,7 +66,7 @@ class Glance:
     @property
     def pause(self) -> float:
         """Seconds to leave between two glances, beside what else is to be kept."""
-        return SHARE_OF_TIME * self._took
+        return (SHARE_OF_GLANCES - 1) * self._took
 
     def begin_look(self) -> None:
         """A look from the top begins. If the last one was slow, note what there is before it."""

@@ -66,6 +66,8 @@ class Patrol(Walk):
         self._left_before: dict[int, float] = {}
 
     def take(self) -> Hint | None:
+        if self._glance.is_on and not self._is_to_look:
+            self._fill()  # which may take so long that it is time to look by then
         return self._look() if self._is_to_look else super().take()
 
     @property
@@ -168,9 +170,11 @@ class Patrol(Walk):
         return self._glance.is_on
 
     def _add_new(self) -> None:
-        """Add what has come since; those of other parents are left to the looks from the top."""
+        """Add what has come since."""
         found = self._glance.read(self._batch_size + len(self._held))
-        self._insert(hint for hint in found if self._is_new(hint) and self._owns(hint))
+        self._left_before |= self._left_to_others  # for those a glance counts as a look
+        at_hand = [hint for _, hint in self._hints]
+        self._insert(self._mine([hint for hint in found if self._is_new(hint)], at_hand))
 
     def _start_over(self) -> None:
         """Drop the hints at hand: they are read again, with what has come since."""
@@ -205,11 +209,14 @@ class Patrol(Walk):
         self._next_look = min(self._next_look, max(self._clock(), self._looked + pause))
 
     def _choose(self, hints: list[Hint]) -> list[Hint]:
+        return self._mine(hints) or self.share.of(hints)
+
+    def _mine(self, hints: list[Hint], at_hand: Iterable[Hint] = ()) -> list[Hint]:
         """The parent's own, and of what others have left where it was since last time that which is
         more urgent than some of its own, or was left for long."""
-        least = min((hint.priority for hint in hints if self._owns(hint)), default=-inf)
-        mine = [hint for hint in hints if self._owns(hint) or self._is_left(hint, least)]
-        return mine or self.share.of(hints)
+        own = [*at_hand, *(hint for hint in hints if self._owns(hint))]
+        least = min((hint.priority for hint in own), default=-inf)
+        return [hint for hint in hints if self._owns(hint) or self._is_left(hint, least)]
 
     def _owns(self, hint: Hint) -> bool:
         return self.share.owns(hint.id)
