@@ -10,8 +10,8 @@ What a glance cannot see is found by the next look from the top:
 
 - a job that was scheduled before the look before the latest, and committed after it: it has an old
   id (the ids that one leaves room for are those of the time between the two),
-- one that was put off to a priority at which nothing waited. (One that has failed comes back one
-  priority lower, and is seen.)
+- one that was there and waits elsewhere now: retried or rescheduled at a priority at which nothing
+  waited, or of another priority. (One that has failed comes back one priority lower, and is seen.)
 """
 
 from __future__ import annotations

@@ -172,9 +172,10 @@ class Patrol(Walk):
     def _add_new(self) -> None:
         """Add what has come since."""
         found = self._glance.read(self._batch_size + len(self._held))
-        self._left_before |= self._left_to_others  # for those a glance counts as a look
         at_hand = [hint for _, hint in self._hints]
         self._insert(self._mine([hint for hint in found if self._is_new(hint)], at_hand))
+        # From the next glance on: this one may have come right after a look from the top.
+        self._left_before |= self._left_to_others
 
     def _start_over(self) -> None:
         """Drop the hints at hand: they are read again, with what has come since."""

@@ -267,6 +267,17 @@ def test_it_leaves_new_jobs_first_to_the_parents_that_are_to_take_them() -> None
 
 
 @pytest.mark.django_db
+def test_the_glance_right_after_a_look_takes_nothing_that_the_look_has_left_to_others() -> None:
+    with glancing(Share(0, 2)) as (walk, _, _):
+        made = [schedule(jobs.nothing).pk for _ in range(2)]
+        [theirs] = [job_id for job_id in made if job_id % 2]
+        Job.objects.filter(pk=theirs).update(priority=9)
+        walk.look_now()
+        taken = [hint.id for hint in (walk.take(), walk.take()) if hint]
+        assert taken == [job_id for job_id in made if job_id != theirs]
+
+
+@pytest.mark.django_db
 def test_what_is_left_to_others_is_not_read_again_at_once() -> None:
     """What lies before it would have to be read past each time."""
     with glancing(Share(0, 2)) as (walk, time, moments):

@@ -119,9 +119,8 @@ def test_a_death_amid_a_large_result_blocks_nobody(waiting: Any) -> None:
     with ForkPool(1) as pool:
         waiting.idle(pool)
         pool.submit(big, MEGABYTES_100)
-        waiting.readable(
-            pool._crew.workers[0].channel
-        )  # far less than all of it fits into the socket
+        # Far less than all of it fits into the socket.
+        waiting.readable(pool._crew.workers[0].channel)
         assert pool.wait(0) == []
         os.kill(pool.pids[0], signal.SIGKILL)
         (ended,) = waiting.ends(pool, 1)
