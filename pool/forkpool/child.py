@@ -163,6 +163,13 @@ def work(channel: Channel, tray: Tray, slot: Slot, terms: Terms) -> None:
             channel.send(report)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone
+    except OSError:
+        # A task has closed the channel. The parent need not see that, as what the task has left
+        # behind may hold it open: it must see the death, which a thread would put off.
+        try:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
 
 
 def is_too_large(report: bytes, max_memory: int | None) -> bool:

@@ -45,7 +45,7 @@ class Crew:
     @property
     def idle(self) -> int:
         """Workers that hold no task, as far as they were seen."""
-        return len([worker for worker in self.workers if worker.is_idle])
+        return len([one for one in self.workers if one.task is None and one.is_at_work])
 
     @property
     def is_served(self) -> bool:

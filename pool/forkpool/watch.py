@@ -3,6 +3,7 @@
 import select
 import selectors
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from forkpool.channel import Channel
 
@@ -73,7 +74,7 @@ class Watch:
         self._selector.modify(channel, _READ | _WRITE if watched else _READ, act)
 
     def drop(self, source: Channel | int) -> None:
-        if source in self._selector.get_map():
+        with suppress(KeyError):  # it is not watched
             self._selector.unregister(source)
 
     def rest(self, seconds: float, deaths: Iterable[int]) -> None:

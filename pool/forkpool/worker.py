@@ -178,11 +178,6 @@ class Worker:
         return Running(self.task, self.pid, self.since, shown and loads_or_error(shown))
 
     @property
-    def is_idle(self) -> bool:
-        """Whether it would take a task, as far as the parent has seen."""
-        return self.task is None and self.is_at_work
-
-    @property
     def is_at_work(self) -> bool:
         """Whether it holds a task or waits for one."""
         return self.ready and self.has_place and not (self.leaving or self.lost)
@@ -220,7 +215,8 @@ class Worker:
                 return self._heed_value(number, pickled)
             case ("ready",):
                 self.ready = True
-                self.deadline = None
+                # Of the task, if that was seen first: with a place from the start, it takes one.
+                self.deadline = earliest(self._limit, self._patience)
             case ("failed", text):
                 self.complaint = text
             case ("last",):

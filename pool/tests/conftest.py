@@ -2,8 +2,10 @@
 
 import os
 import select
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -53,6 +55,12 @@ class Waiting:
         ready, _, _ = select.select([descriptor], [], [], DEADLINE)
         assert ready, "nothing arrived"
 
+    def stopped(self, pid: int) -> None:
+        """Stop a worker of this process. A stop that has only been sent lets a read that waits
+        take what comes before the worker is next on a processor."""
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
     def gone(self, pid: int) -> None:
         """Wait for the end of a process that need not be a child of this one."""
         try:
@@ -89,6 +97,16 @@ class Clock:
 
     def put_forward(self, seconds: float) -> None:
         self._ahead += seconds
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Reader and writer."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(writer)
+    with suppress(OSError):  # the test has closed it
+        os.close(reader)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -256,15 +255,6 @@ def test_wait_returns_for_the_wakeup_and_does_not_drain_it(make: Make, waiting: 
     finally:
         os.close(reader)
         os.close(writer)
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    reader, writer = os.pipe()
-    yield reader, writer
-    os.close(writer)
-    with suppress(OSError):  # the test has closed it
-        os.close(reader)
 
 
 def test_wait_returns_for_a_wakeup_of_the_call(

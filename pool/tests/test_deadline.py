@@ -68,6 +68,35 @@ def test_a_task_that_takes_too_long_is_terminated(
         assert waiting.run(pool, os.getpid).value != ended.pid
 
 
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tell_and_spin(writer: int) -> None:
+    os.write(writer, b".")
+    spin_in_c()
+
+
+def test_a_task_that_is_seen_before_its_workers_first_word_is_terminated(
+    waiting: Any, pipe: tuple[int, int]
+) -> None:
+    """A worker that has a place from the start takes a task before the parent has heard of it."""
+    reader, writer = pipe
+
+    def see_its_task() -> None:
+        if pool.busy:
+            waiting.readable(reader)
+            assert pool.running()
+
+    with (pool := ForkPool(1, ahead=1, grace=FOREVER, after_fork=see_its_task)):
+        waiting.idle(pool)
+        pool.submit(die)
+        pool.submit(tell_and_spin, writer, time_limit=SOON)
+        dead, late = waiting.ends(pool, 2)
+        assert isinstance(dead.error, WorkerDied)
+        assert exceeded(late).exitcode == -signal.SIGTERM
+
+
 def test_a_soft_limit_cannot_interrupt_c_and_the_other_one_does(waiting: Any) -> None:
     with ForkPool(1) as pool:
         waiting.idle(pool)
@@ -248,10 +277,6 @@ def test_shutdown_keeps_the_limits(waiting: Any) -> None:
         pool.submit(spin, time_limit=SOON)
         (ended,) = pool.shutdown()
         exceeded(ended)
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_death_before_the_limit_is_a_death(waiting: Any) -> None:

@@ -132,8 +132,7 @@ def test_who_dies_before_it_has_taken_a_task_leaves_it_to_its_replacement(waitin
     with ForkPool(1) as pool:
         waiting.idle(pool)
         (pid,) = pool.pids
-        os.kill(pid, signal.SIGSTOP)
-        waiting.until(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "T")
+        waiting.stopped(pid)
         pool.submit(big, 1)
         assert pool.wait(0) == []
         os.kill(pool.pids[0], signal.SIGKILL)
@@ -267,9 +266,29 @@ def test_without_pidfds_the_sentinel_tells_of_a_death(
         waiting.idle(pool, 2)
 
 
-def test_a_worker_without_a_channel_is_ended_though_a_thread_would_keep_it(waiting: Any) -> None:
-    """Python waits for threads on its way out, and nobody could tell that worker anything."""
+def leave_process_and_thread() -> None:
+    if not os.fork():
+        time.sleep(FOREVER)
+    leave_thread()
+
+
+def close_all_and_go_on() -> None:
+    """While the task goes on."""
+    os.closerange(3, 65536)
+    time.sleep(FOREVER)
+
+
+def test_a_worker_without_a_channel_dies_though_a_thread_would_keep_it(waiting: Any) -> None:
+    """Python waits for threads on its way out; and the channel does not end where a process that
+    was left behind holds it open."""
     with ForkPool(1) as pool:
-        waiting.run(pool, leave_thread)
-        assert died(waiting.run(pool, os.closerange, 3, 65536)).exitcode == -signal.SIGKILL
+        waiting.run(pool, leave_process_and_thread)
+        assert died(waiting.run(pool, os.closerange, 3, 65536)).exitcode == 1
+        assert waiting.run(pool, abs, -1).value == 1
+
+
+def test_a_worker_that_works_on_without_a_channel_is_killed(waiting: Any) -> None:
+    """Nobody could tell it anything, nor hear from it."""
+    with ForkPool(1) as pool:
+        assert died(waiting.run(pool, close_all_and_go_on)).exitcode == -signal.SIGKILL
         assert waiting.run(pool, abs, -1).value == 1

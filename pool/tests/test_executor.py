@@ -273,7 +273,7 @@ def test_an_interrupted_shutdown_cancels_what_nobody_has_begun(
     pool = ForkPool(1)
     executor = ForkExecutor(pool)
     assert executor.submit(power, 3).result() == 9
-    os.kill(pool.pids[0], signal.SIGSTOP)
+    waiting.stopped(pool.pids[0])
     laid_down = executor.submit(power, 2)
     assert laid_down.running()
     interrupt_shutdown(executor, monkeypatch)

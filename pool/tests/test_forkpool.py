@@ -167,8 +167,7 @@ def test_a_worker_that_begins_with_anothers_task_makes_room_for_the_next(
     with ForkPool(2, initializer=initializer, before_fork=lambda: forks.append(None)) as pool:
         waiting.idle(pool)
         late, early = pool.pids
-        os.kill(early, signal.SIGSTOP)
-        os.waitid(os.P_PID, early, os.WSTOPPED | os.WNOWAIT)
+        waiting.stopped(early)
         pool.submit(task)
         assert pool.room == 0
         os.write(begin, b".")

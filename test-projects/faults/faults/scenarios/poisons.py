@@ -59,9 +59,10 @@ def poison(world: World, scale: Scale, rng: Random) -> Figures:
         _drain(world, rng.sample(list(ENDS), len(ENDS)), code=1)
         # By itself, so that its worker ends in good order: a death would take the child along.
         _drain(world, ["child"], code=0)
-        # In one worker: the thread keeps it from ending, and without its socket it cannot go on.
-        _drain(world, ["threads", "closed descriptors"], code=1, workers=1)
-    return {"poisons": rounds * (len(ENDS) + 3), "beside each": BESIDE}
+        # In one worker: without its socket it cannot go on, though the thread would keep it from
+        # ending, and the child the socket from being closed.
+        _drain(world, ["child", "threads", "closed descriptors"], code=1, workers=1)
+    return {"poisons": rounds * (len(ENDS) + 4), "beside each": BESIDE}
 
 
 def _drain(world: World, names: list[str], *, code: int, workers: int = 4) -> None:
