@@ -20,8 +20,19 @@ PAGE = ROOT / "docs" / "performance.md"
 NOTES = record.FOLDER / "notes.md"
 MICRO = ROOT / "benchmarks" / "micro"
 WORKLOADS = tuple(texts.WORKLOADS)
-EXPERIMENTS = ("enqueue", "latency", "scaling", "fork-per-job", "backlog", "memory", "notify")
+EXPERIMENTS = (
+    "enqueue",
+    "latency",
+    "scaling",
+    "services",
+    "fork-per-job",
+    "backlog",
+    "memory",
+    "notify",
+)
 SCALE = (1, 2, 4, 8, 16)
+SERVICES, SHARED = (1, 2, 3), 12
+"""Numbers of services, and of the workers that they share: 4 each of three."""
 SLOWEST = 50
 """Jobs a second that take no longer than they are given."""
 HOUR = 3600.0
@@ -99,7 +110,7 @@ def chosen(
     """The systems that take part."""
     if options.system:
         return [BY_MODULE[name] for name in options.system]
-    if not workloads and set(asked) <= {"scaling", "backlog", "notify"}:
+    if not workloads and set(asked) <= {"scaling", "services", "backlog", "notify"}:
         return [BY_NAME[YARDSTICK], BY_NAME[OWN]]
     if [*workloads, *asked] == ["fork-per-job"]:
         return [system for system in SYSTEMS if system.forks]
@@ -140,6 +151,14 @@ def scaling(bench: rounds.Bench, options: argparse.Namespace) -> Record:
     numbers = options.workers or SCALE
     runs = {str(n): rounds.run(bench, count(options), "drain", n, **asked) for n in numbers}
     return recorded(bench, "scaling", [], runs)
+
+
+def services(bench: rounds.Bench, options: argparse.Namespace) -> Record:
+    """W1 with as many workers in one service as in several."""
+    asked = {"numbers": SERVICES, "seconds": seconds(options)}
+    workers = (options.workers or [SHARED])[0]
+    runs = {str(workers): rounds.run(bench, count(options), "services", workers, **asked)}
+    return recorded(bench, "services", [], runs)
 
 
 def fork_per_job(bench: rounds.Bench, options: argparse.Namespace) -> Record:

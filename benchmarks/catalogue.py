@@ -47,6 +47,8 @@ class System:
     promises: Promises | None = None
     """None where there is no queue."""
     django: str = DJANGO
+    legacy: tuple[str, ...] = ()
+    """What pip installs for Python 3.6, if that runs it, and the driver's Python only starts it."""
     redis: bool = False
     databases: tuple[str, ...] = ALL_DATABASES
     settings: Settings = field(default=lambda workers: {})
@@ -112,6 +114,20 @@ SYSTEMS = (
         promises=Promises("yes", "yes", "runs again within milliseconds; its effects happen once"),
         settings=_apps("django_async"),
         forks=True,
+    ),
+    System(
+        "django-async 0.7.3",
+        "N processes, each of which calls `flush_queue --which i --outof N --jobs 100000` again and"
+        " again on one connection, after 50 ms if there was nothing to do",
+        "django_async_073",
+        promises=Promises(
+            "yes",
+            "yes",
+            "waits until somebody removes the lock file, which stops every later run",
+        ),
+        legacy=("django-async==0.7.3", "Django==1.11.29", "psycopg2-binary<2.9"),
+        databases=("postgres",),
+        settings=_apps(),
     ),
     System(
         "huey + Redis",
@@ -206,6 +222,3 @@ SYSTEMS = (
 
 BY_NAME = {system.name: system for system in SYSTEMS}
 BY_MODULE = {system.module: system for system in SYSTEMS}
-
-LEFT_OUT = {"django-async 0.7.3": "needs Python 3.6 and Django 1.11"}
-"""What is never measured, and why."""

@@ -77,6 +77,21 @@ def middle(rounds: Sequence[Round], system: str) -> float:
     return spread(each(rounds, system, "rate")).middle
 
 
+def cpu(rounds: Sequence[Round], system: str, of: str) -> Row:
+    """CPU milliseconds a job, by who spends them."""
+    found = [spread(each(rounds, system, of, who)) for who in ("parent", "workers", "server")]
+    return ["-" if one is NOTHING else f"{one.middle * 1000:.2f}" for one in found]
+
+
+def services_row(rounds: Sequence[Round], number: str, workers: int) -> Row:
+    """The rate of so many services that share these workers, and its ratio to that of one."""
+    rate = spread(each(rounds, OWN, number, "rate"))
+    pairs = (one[OWN] for one in rounds)
+    to_one = spread(found[number]["rate"] / found["1"]["rate"] for found in pairs)
+    shown = [number, f"{workers // int(number)}", rate.show(), to_one.show(".2f")]
+    return [*shown, *cpu(rounds, OWN, number)]
+
+
 def fork_row(rounds: Sequence[Round], system: str) -> Row:
     """A rate, and what it is to that of the bare loop and to that of the queue."""
     to_loop = NOTHING if system == YARDSTICK else ratio(rounds, system, YARDSTICK, "rate")

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 import django
 from django.core.management.color import no_style
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
 from benchmarks import processes, tally
 from benchmarks.catalogue import BY_MODULE, OWN
@@ -67,6 +67,15 @@ def drain(workloads: list[str], seconds: float) -> dict[str, Any]:
         return {one: _bare(one, seconds) for one in workloads}
     with _service() as group:
         return {one: _drained(group, one, seconds) for one in workloads}
+
+
+def services(numbers: list[int], seconds: float) -> dict[str, dict[str, float]]:
+    """W1 jobs a second and their CPU time, by the number of services that share the workers."""
+    found = {}
+    for number in numbers:
+        with _service(_adapter().processes(WORKERS // number) * number) as group:
+            found[str(number)] = _drained(group, "W1", seconds)
+    return found
 
 
 def _bare(workload: str, seconds: float) -> dict[str, float] | None:
@@ -140,7 +149,7 @@ def _cpu(group: processes.Group) -> dict[str, float]:
     """CPU seconds so far; with one process a worker, and no parent, all are the workers'."""
     children = group.children()
     roots = [root.pid for root in group.roots]
-    alone = len(roots) > 1 or not children
+    alone = not children or (len(roots) > 1 and SYSTEM.name != OWN)
     return {
         "parent": 0.0 if alone else processes.cpu_seconds(roots),
         "workers": processes.cpu_seconds(group.pids() if alone else children),
@@ -150,23 +159,20 @@ def _cpu(group: processes.Group) -> dict[str, float]:
 
 def enqueue(count: int) -> dict[str, float]:
     """Jobs a second: each in a commit of its own, many at once, and all in one transaction."""
-    from django.db import transaction
-
-    def one_by_one() -> None:
-        for _ in range(count):
-            _adapter().enqueue("W1", "")
-
-    def inside() -> None:
-        with transaction.atomic():
-            one_by_one()
-
+    each = getattr(_adapter(), "enqueue_each", _enqueue_each)
     shapes: dict[str, Callable[[], object]] = {
-        "one": one_by_one,
-        "inside": inside,
-        "many": lambda: _enqueue_many("W1", MANY),
+        "one": partial(each, "W1", "", count, inside=False),
+        "inside": partial(each, "W1", "", count, inside=True),
+        "many": partial(_enqueue_many, "W1", MANY),
     }
     _rate(1, lambda: _adapter().enqueue("W1", ""))  # the first one loads what it needs
     return {name: _rate(MANY if name == "many" else count, do) for name, do in shapes.items()}
+
+
+def _enqueue_each(workload: str, argument: str, count: int, inside: bool) -> None:
+    with transaction.atomic() if inside else nullcontext():
+        for _ in range(count):
+            _adapter().enqueue(workload, argument)
 
 
 def latency(seconds: float, idle: float, probes: int) -> dict[str, Any]:
@@ -296,6 +302,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "describe": describe,
     "drop": drop,
     "drain": drain,
+    "services": services,
     "enqueue": enqueue,
     "latency": latency,
     "memory": memory,

@@ -1,11 +1,14 @@
-"""The virtual environments: one a system, so that no package's wishes bend another's."""
+"""The virtual environments: one a system, so that no package's wishes bend another's; and one of
+Python 3.6, for a system that needs it besides."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.catalogue import OWN, PSYCOPG, System
@@ -13,7 +16,11 @@ from benchmarks.catalogue import OWN, PSYCOPG, System
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".venv"
 DRIVERS = {"postgres": PSYCOPG, "mysql": "mysqlclient"}
-SHOWN = ("django", "psycopg", "mysqlclient", "redis", "django-async")
+LEGACY = FOLDER / "benchmarks-python3.6"
+PYENV = "~/.pyenv/versions"
+# And can make environments: Debian packs ensurepip apart.
+IS_36 = "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 6))"
+SHOWN = ("django", "psycopg", "mysqlclient", "redis", "django-async", "python")
 """Packages whose versions are recorded, besides a system's own."""
 
 
@@ -22,25 +29,69 @@ class CannotRun(Exception):
 
 
 def prepare(system: System, database: str) -> Path:
-    """Make the system's environment, or bring it up to date; its Python."""
+    """Make the system's environment, or bring it up to date; the Python of its driver."""
     folder = FOLDER / f"benchmarks-{system.environment}"
     wanted = _requirements(system, database)
-    stamp, digest = folder / "stamp", _digest(wanted)
-    if not (stamp.exists() and stamp.read_text() == digest):
-        print(f"{system.name}: making {folder.relative_to(ROOT)}", file=sys.stderr)
+
+    def make() -> None:
         _run(sys.executable, "-m", "venv", "--clear", *_bare(system), str(folder))
         _run(_pip(), "-m", "pip", *_at(folder), "install", "-q", *wanted)
-        stamp.write_text(digest)
+
+    if system.legacy:
+        _prepare_legacy(system)
+    _update(system, folder, [sys.version, *wanted, (ROOT / "setup.py").read_text()], make)
     return folder / "bin" / "python"
 
 
+def _prepare_legacy(system: System) -> None:
+    python = python36()
+
+    def make() -> None:
+        _run(python, "-m", "venv", "--clear", str(LEGACY))
+        # Its own pip, for none of today's knows such a Python.
+        pip = (str(LEGACY / "bin" / "python"), "-m", "pip", "--disable-pip-version-check")
+        _run(*pip, "install", "-q", *system.legacy)
+
+    _update(system, LEGACY, [python, *system.legacy], make)
+
+
+def python36() -> str:
+    """A Python 3.6: the one that BENCHMARK_PYTHON36 names, one on PATH or one of pyenv's."""
+    named = os.environ.get("BENCHMARK_PYTHON36")
+    of_pyenv = Path(PYENV).expanduser().glob("3.6.*/bin/python3.6")
+    found = [named] if named else [shutil.which("python3.6"), *map(str, of_pyenv)]
+    for python in filter(None, found):
+        if _succeeds(python, "-c", IS_36):
+            return python
+    where = f"{named} is none" if named else "BENCHMARK_PYTHON36 may say where there is one"
+    raise CannotRun(f"needs Python 3.6 and Django 1.11; {where}")
+
+
 def versions(system: System) -> dict[str, str]:
-    """What is installed there, by package."""
-    folder = FOLDER / f"benchmarks-{system.environment}"
-    names = {*SHOWN, *(_name(one) for one in system.packages)}
-    parts = (path.stem.split("-") for path in folder.glob("lib/*/site-packages/*.dist-info"))
-    found = {_name(name): version for name, version in parts}
+    """What is installed where its workers run, by package; their Python, if it is an older one."""
+    folder = LEGACY if system.legacy else FOLDER / f"benchmarks-{system.environment}"
+    names = {*SHOWN, *(_name(one) for one in (*system.packages, *system.legacy))}
+    parts = (path.stem.split("-") for path in folder.glob("lib/*/site-packages/*-*.*-info"))
+    found = {_name(name): version for name, version, *_ in parts}
+    if system.legacy:
+        found["python"] = _python_of(folder)
     return {name: found[name] for name in sorted(names) if name in found}
+
+
+def _update(system: System, folder: Path, wanted: Iterable[str], make: Callable[[], None]) -> None:
+    """Make the folder, unless it has been made of what is wanted."""
+    stamp = folder / "stamp"
+    digest = hashlib.sha256("\0".join(wanted).encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    print(f"{system.name}: making {folder.relative_to(ROOT)}", file=sys.stderr)
+    make()
+    stamp.write_text(digest)
+
+
+def _python_of(folder: Path) -> str:
+    lines = (folder / "pyvenv.cfg").read_text().splitlines()
+    return next(line.partition(" = ")[2] for line in lines if line.startswith("version = "))
 
 
 def _requirements(system: System, database: str) -> list[str]:
@@ -75,9 +126,11 @@ def _name(requirement: str) -> str:
     return requirement.lower().replace("_", "-")
 
 
-def _digest(wanted: Iterable[str]) -> str:
-    parts = [sys.version, *wanted, (ROOT / "setup.py").read_text()]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+def _succeeds(*command: str) -> bool:
+    try:
+        return not subprocess.run(command, capture_output=True, check=False).returncode
+    except OSError:
+        return False
 
 
 def _run(*command: str) -> str:

@@ -1,6 +1,6 @@
 """What jobs write, and what the yardstick updates."""
 
-from __future__ import annotations
+# Python 3.6 runs this file as well, for a peer that needs it: no newer syntax.
 
 import os
 from typing import ClassVar
@@ -17,7 +17,7 @@ BALLAST = [
 class Line(models.Model):
     """The one row that a one-insert job writes."""
 
-    objects: ClassVar[models.Manager[Line]]
+    objects: "ClassVar[models.Manager[Line]]"
 
     at = models.FloatField()
     """Seconds of the machine's monotonic clock, which all its processes share."""
@@ -29,7 +29,7 @@ class Line(models.Model):
 class Ticket(models.Model):
     """A row that the yardstick updates where the queue marks a job's row."""
 
-    objects: ClassVar[models.Manager[Ticket]]
+    objects: "ClassVar[models.Manager[Ticket]]"
 
     done = models.DateTimeField(null=True)
 

@@ -97,9 +97,11 @@ def _lacks(system: str) -> str:
     promises = BY_NAME[system].promises if system in BY_NAME else None
     if promises is None:
         return "anything: no queue"
+    if system == OWN:
+        return ""
     lacking = [] if promises.joins == "yes" else ["joining the transaction"]
     lacking += [] if promises.atomic == "yes" else ["atomic jobs"]
-    return f"{', '.join(lacking)}; killed: {promises.killed}" if lacking else ""
+    return "; ".join(filter(None, [", ".join(lacking), f"killed: {promises.killed}"]))
 
 
 def _kind(system: str) -> str:
@@ -183,15 +185,22 @@ def _scaling(record: Record, page: Document) -> None:
         for one in systems(rounds, lambda _: 0.0):
             rate = spread(each(rounds, one, "W1", "rate"))
             points.setdefault(one, []).append((float(workers), rate.middle))
-            rows.append([one, workers, rate.show(), *_cpu(rounds, one)])
+            rows.append([one, workers, rate.show(), *cells.cpu(rounds, one, "W1")])
     page.table(["", "workers", "a second", "parent", "workers' ms", "servers' ms"], rows)
     drawn = plot.lines("W1 by the number of workers", "jobs a second", "workers", points)
     page.draw(record.key, "W1 jobs a second by the number of workers", drawn)
 
 
-def _cpu(rounds: Sequence[dict[str, Any]], system: str) -> Row:
-    found = [spread(each(rounds, system, "W1", who)) for who in ("parent", "workers", "server")]
-    return [NONE if one is NOTHING else f"{one.middle * 1000:.2f}" for one in found]
+def _services(record: Record, page: Document) -> None:
+    page.parts.append(f"## Several services, {_server(record)}\n")
+    page.parts.append(texts.SERVICES)
+    head = ["services", "workers of each", "a second", "to one service"]
+    rows = [
+        cells.services_row(rounds, number, int(workers))
+        for workers, rounds in record.runs.items()
+        for number in rounds[0][OWN]
+    ]
+    page.table([*head, "parents' ms", "workers' ms", "servers' ms"], rows)
 
 
 def _fork_per_job(record: Record, page: Document) -> None:
@@ -284,6 +293,7 @@ SECTIONS: dict[str, Callable[[Record, Document], None]] = {
     "enqueue": _enqueue,
     "latency": _latency,
     "scaling": _scaling,
+    "services": _services,
     "fork-per-job": _fork_per_job,
     "backlog": _backlog,
     "memory": _memory,

@@ -4,21 +4,21 @@ A process that runs jobs has a file of its own, so that none waits for another; 
 them all. All times are those of the machine's monotonic clock, which its processes share.
 """
 
-from __future__ import annotations
+# Python 3.6 runs this file as well, for a peer that needs it: no newer syntax.
 
 import mmap
 import os
 import struct
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 SLOT = struct.Struct("<Qdd")
 """Jobs done, the start of the first, the end of the last."""
 PROBE = struct.Struct("<d")
 PROBES = 4096
 
-_open: dict[int, mmap.mmap] = {}
+_open: "dict[int, mmap.mmap]" = {}
 
 
 def began() -> None:
@@ -36,6 +36,11 @@ def ended() -> None:
     SLOT.pack_into(slot, 0, count + 1, first, time.monotonic())
 
 
+def done() -> int:
+    """How many jobs this process has done."""
+    return int(SLOT.unpack_from(_slot())[0])
+
+
 def stamp(probe: int, moment: float) -> None:
     """The job with this number has begun to run at this moment."""
     with Path(_folder(), "probes").open("r+b") as file:
@@ -43,8 +48,7 @@ def stamp(probe: int, moment: float) -> None:
         file.write(PROBE.pack(moment))
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
+class Total(NamedTuple):
     """What all processes together have done since the tally was cleared."""
 
     jobs: int
@@ -63,7 +67,8 @@ def clear() -> None:
 
 def read() -> Total:
     """The sum of all processes."""
-    slots = [SLOT.unpack(data) for path in _slots() if len(data := path.read_bytes()) == SLOT.size]
+    written = (path.read_bytes() for path in _slots())
+    slots = (SLOT.unpack(data) for data in written if len(data) == SLOT.size)
     busy = [slot for slot in slots if slot[0]]
     return Total(
         jobs=sum(slot[0] for slot in busy),
@@ -80,7 +85,7 @@ def probe(number: int) -> float:
         return float(PROBE.unpack(file.read(PROBE.size))[0])
 
 
-def _slots() -> list[Path]:
+def _slots() -> "list[Path]":
     return list(_folder().glob("*.slot"))
 
 

@@ -61,6 +61,12 @@ SCALING = """\
 W1 jobs a second; CPU milliseconds a job, by who spends them.
 """
 
+SERVICES = """\
+W1 jobs a second with as many workers in one service as in several: each has a parent of its own, as
+on a host of its own. Here they share the machine, and no network lies between them and the server.
+CPU milliseconds a job.
+"""
+
 FORK_PER_JOB = """\
 Jobs a second that insert one row, where each has a process of its own. The bare loop is one process
 that forks as many children at a time as there are workers, or one after the other; a child connects

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,20 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import plot, report, tasks_overhead
+from benchmarks import environments, plot, report, rounds, tally, tasks_overhead
 from benchmarks import record as records
 from benchmarks.__main__ import NOTES, PAGE, chosen, parser
 from benchmarks.catalogue import BY_NAME, OWN, SYSTEMS, YARDSTICK
+from benchmarks.environments import ROOT, CannotRun
 from benchmarks.figures import percentiles, ratio, spread, systems
 from benchmarks.record import Record
 
 PEER = "procrastinate"
+OLD = BY_NAME["django-async 0.7.3"]
+RUN_BY_36 = [
+    *(ROOT / "benchmarks" / f"{name}.py" for name in ("__init__", "jobs", "models", "tally")),
+    *(ROOT / "benchmarks" / "legacy").glob("*.py"),
+]
 ROUNDS: list[dict[str, Any]] = [
     {YARDSTICK: {"W1": {"rate": 1000}}, OWN: {"W1": {"rate": 900}}, PEER: {"W1": {"rate": 300}}},
     {YARDSTICK: {"W1": {"rate": 500}}, OWN: {"W1": {"rate": 400}}, PEER: {"W1": {"rate": 100}}},
@@ -160,6 +168,14 @@ def test_the_page_compares_a_fork_for_each_job_with_a_bare_loop() -> None:
     ]
 
 
+def test_the_page_compares_several_services_with_one_of_as_many_workers() -> None:
+    one = {"rate": 1000.0, "parent": 1e-4, "workers": 8e-4, "server": 5e-4}
+    rounds = [{OWN: {"1": one, "3": {**one, "rate": rate}}} for rate in (900.0, 950.0, 800.0)]
+    page, _ = report.document([record(experiment="services", names=[], runs={"12": rounds})])
+    assert "| 1 | 12 | 1,000 (1,000 to 1,000) | 1.00 (1.00 to 1.00) | 0.10 | 0.80 | 0.50 |" in page
+    assert "| 3 | 4 | 900 (800 to 950) | 0.90 (0.80 to 0.95) | 0.10 | 0.80 | 0.50 |" in page
+
+
 def test_a_fork_for_each_job_is_measured_of_those_that_can() -> None:
     options = parser().parse_args(["fork-per-job"])
     assert [one.name for one in chosen(options, [], options.what)] == [YARDSTICK, OWN, "rq"]
@@ -167,6 +183,17 @@ def test_a_fork_for_each_job_is_measured_of_those_that_can() -> None:
         module = Path(__file__).parents[2] / "benchmarks" / "systems" / f"{one.module}.py"
         can = "fork_for_each" in module.read_text(encoding="utf-8")
         assert can == (one.forks and one.name != YARDSTICK)
+
+
+def test_a_run_ends_when_the_last_system_has_fallen_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise CannotRun("its server has gone")
+
+    monkeypatch.setattr(rounds.Bench, "ask", fails)
+    bench = rounds.Bench("postgres", [BY_NAME[OWN]])
+    with pytest.raises(CannotRun, match="nothing is left"):
+        rounds.run(bench, 1, "drain", 4, workloads=["W1"], seconds=1.0)
+    assert bench.left_out == {OWN: "its server has gone"}
 
 
 def test_what_a_task_costs_more_is_told_by_the_rounds_and_not_by_the_medians() -> None:
@@ -192,7 +219,128 @@ def test_every_queue_has_its_promises_on_the_page() -> None:
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
 def test_every_system_has_its_module_and_says_which_versions_it_is_of(system: Any) -> None:
     assert find_spec(f"benchmarks.systems.{system.module}")
-    assert all("==" in package for package in system.packages[:1])
+    assert all("==" in package for package in (*system.packages[:1], *system.legacy[:1]))
+
+
+def test_who_gives_jobs_a_transaction_and_stops_when_one_is_killed_has_that_on_the_page() -> None:
+    runs = {"4": [{OLD.name: {"W1": {"rate": 800}}, OWN: {"W1": {"rate": 1000}}}]}
+    page, _ = report.document([record(runs=runs)])
+    [row] = [line for line in page.splitlines() if line.startswith(f"| {OLD.name} | 800")]
+    assert row.endswith(
+        "| 1.25 (1.25 to 1.25) | killed: waits until somebody removes the lock"
+        " file, which stops every later run |"
+    )
+
+
+def test_a_job_counts_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHMARK_TALLY", str(tmp_path))
+    tally.clear()
+    assert tally.read().jobs == tally.done() == 0
+    for _ in range(2):
+        tally.began()
+        tally.ended()
+    tally.stamp(3, 0.5)
+    found = tally.read()
+    assert (found.jobs, found.processes, tally.done()) == (2, 1, 2)
+    assert 0 < found.first < found.last
+    assert (tally.probe(3), tally.probe(2)) == (0.5, 0.0)
+    tally.clear()
+    assert tally.read().jobs == tally.done() == tally.probe(3) == 0
+
+
+def test_what_a_job_counts_in_python_36_is_read_in_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        python = environments.python36()
+    except CannotRun as reason:
+        pytest.skip(str(reason))
+    monkeypatch.setenv("BENCHMARK_TALLY", str(tmp_path))
+    tally.clear()
+    script = "from benchmarks import tally as t; t.began(); t.ended(); t.stamp(1, 0.5)"
+    subprocess.run([python, "-c", script], cwd=ROOT, check=True)
+    assert (tally.read().jobs, tally.read().processes, tally.probe(1)) == (1, 1, 0.5)
+
+
+@pytest.mark.parametrize("path", RUN_BY_36, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_what_python_36_runs_has_no_newer_syntax(path: Path) -> None:
+    """As far as a newer Python can tell: 3.7 is the oldest that it knows."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 7))
+    for node in ast.walk(tree):
+        assert not (isinstance(node, ast.ImportFrom) and node.module == "__future__")
+        said = (getattr(node, "annotation", None), getattr(node, "returns", None))
+        for annotation in filter(None, said):  # list[str] and X | None would be evaluated
+            assert isinstance(annotation, ast.Name | ast.Attribute | ast.Constant)
+
+
+@pytest.fixture
+def no_python36(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which pyenv has its Pythons, of which there is none."""
+    monkeypatch.delenv("BENCHMARK_PYTHON36", raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(environments, "PYENV", str(tmp_path))
+    return tmp_path
+
+
+def interpreter(path: Path, status: int) -> Path:
+    """A program that says nothing but whether it is Python 3.6."""
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!/bin/sh\nexit {status}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.usefixtures("no_python36")
+def test_without_a_python_36_073_is_left_out_with_the_reason() -> None:
+    with pytest.raises(CannotRun) as caught:
+        environments.prepare(OLD, "postgres")
+    assert str(caught.value) == (
+        "needs Python 3.6 and Django 1.11; BENCHMARK_PYTHON36 may say where there is one"
+    )
+
+
+def test_a_python_that_is_named_and_is_no_36_is_an_error(
+    no_python36: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although there is another one: somebody has decided."""
+    interpreter(no_python36 / "3.6.15" / "bin" / "python3.6", 0)
+    monkeypatch.setenv("BENCHMARK_PYTHON36", "/nowhere/python3.6")
+    with pytest.raises(CannotRun) as caught:
+        environments.python36()
+    assert str(caught.value) == "needs Python 3.6 and Django 1.11; /nowhere/python3.6 is none"
+
+
+def test_a_python_36_is_looked_for_on_path_and_then_among_pyenvs(
+    no_python36: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_pyenv = interpreter(no_python36 / "3.6.15" / "bin" / "python3.6", 0)
+    shim = interpreter(no_python36 / "shims" / "python3.6", 127)
+    monkeypatch.setenv("PATH", str(shim.parent))
+    assert environments.python36() == str(of_pyenv)
+    on_path = interpreter(no_python36 / "usr" / "python3.6", 0)
+    monkeypatch.setenv("PATH", str(on_path.parent))
+    assert environments.python36() == str(on_path)
+
+
+def test_the_versions_of_073_are_those_that_python_36_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packages of its time leave an egg-info."""
+    monkeypatch.setattr(environments, "LEGACY", tmp_path)
+    (tmp_path / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.6.15\n")
+    for name in (
+        "Django-1.11.29.dist-info",
+        "django_async-0.7.3-py3.6.egg-info",
+        "psycopg2_binary-2.8.6.dist-info",
+        "pytz-2026.1.dist-info",
+    ):
+        (tmp_path / "lib" / "python3.6" / "site-packages" / name).mkdir(parents=True)
+    assert environments.versions(OLD) == {
+        "django": "1.11.29",
+        "django-async": "0.7.3",
+        "psycopg2-binary": "2.8.6",
+        "python": "3.6.15",
+    }
 
 
 def test_a_plot_tells_its_figures_to_those_who_do_not_see_it() -> None:

@@ -104,16 +104,16 @@ def test_the_same_without_a_queue(benchmark: Benchmark) -> None:
 @pytest.mark.benchmark(group="parts of an attempt")
 def test_claim(benchmark: Benchmark, hints: Iterator[Hint]) -> None:
     with transaction.atomic():
-        timed(benchmark, lambda: store.claim(next(hints), "default"))
+        timed(benchmark, lambda: store.claim(next(hints), connection))
 
 
 @pytest.mark.benchmark(group="parts of an attempt")
 def test_claim_and_mark(benchmark: Benchmark, hints: Iterator[Hint]) -> None:
     def work() -> None:
-        claimed = store.claim(next(hints), "default")
+        claimed = store.claim(next(hints), connection)
         assert claimed
         form = roundtrips.OneByOne(connection)
-        store.mark_executed(claimed, "null", "default", form.last)
+        store.mark_executed(claimed, "null", connection, form.last)
 
     with transaction.atomic():
         timed(benchmark, work)
@@ -122,7 +122,7 @@ def test_claim_and_mark(benchmark: Benchmark, hints: Iterator[Hint]) -> None:
 @pytest.mark.benchmark(group="parts of an attempt")
 def test_claim_and_record_a_failure(benchmark: Benchmark, hints: Iterator[Hint]) -> None:
     def work() -> None:
-        claimed = store.claim(next(hints), "default")
+        claimed = store.claim(next(hints), connection)
         assert claimed
         store.record(claimed, Failure("Error()", "Traceback"), "default")
 

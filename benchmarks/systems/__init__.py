@@ -36,6 +36,14 @@ class Installable(Protocol):
         ...
 
 
+class Distant(Protocol):
+    """A queue for which another process enqueues: the way there would be measured of each call."""
+
+    def enqueue_each(self, workload: str, argument: str, count: int, inside: bool) -> object:
+        """As so many calls of enqueue(), inside one transaction or each in one of its own."""
+        ...
+
+
 class Forking(Protocol):
     """A queue that can fork for each job."""
 
