@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import os
 import time
@@ -13,11 +12,13 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import coroutines, current, liveness, payload, policy, titles, trouble
 from django_async.hints import Hint
 from django_async.locks import Ask, Claimed
 from django_async.outcomes import Attempted, Away, Busy, Failure, Outcome, unsuccessful
+from django_async.payload import Call
 from django_async.store import Settlement
 from django_async.utils import object_at_end_of_path
 from django_async.witness import Witness
@@ -29,7 +30,9 @@ logger = logging.getLogger(__name__)
 class Claim(Protocol):
     """Takes the job's lock: store.claim(), or one of its kind."""
 
-    def __call__(self, hint: Hint, using: str, ask: Ask | None = None) -> Claimed | None: ...
+    def __call__(
+        self, hint: Hint, connection: BaseDatabaseWrapper, ask: Ask | None = None
+    ) -> Claimed | None: ...
 
 
 class Attempt:
@@ -65,7 +68,7 @@ class Attempt:
         """Call the job's function, within its limit, where it can be interrupted; if it gives a
         coroutine, as an ``async def`` does, run that to its end."""
         function = self._function(claimed)
-        args, kwargs = json.loads(claimed.args), json.loads(claimed.kwargs)
+        args, kwargs = payload.load(claimed.args), payload.load(claimed.kwargs)
         job = current.CurrentJob(
             claimed.id, self.using, claimed.name, claimed.attempts + 1, claimed.queue
         )
@@ -118,17 +121,17 @@ class Attempt:
 
     def attempted(self) -> Attempted:
         """What there is to tell of it, however it ends."""
-        return Attempted(self.hint, self.label(), self.seconds(), **self.told())
+        return Attempted(self.hint, str(self.label()), self.seconds(), **self.told())
 
     def told(self) -> dict[str, Any]:
         """What those who watch want to know of the job."""
         job = self.claimed
         return {"name": job.name, "queue": job.queue, "waited": job.waited} if job else {}
 
-    def label(self) -> str:
+    def label(self) -> Call | str:
         """The call, on one line."""
         job = self.claimed
-        return payload.label(job.name, job.args, job.kwargs) if job else f"job {self.hint.id}"
+        return Call(job.name, job.args, job.kwargs) if job else f"job {self.hint.id}"
 
     def about(self) -> dict[str, object]:
         """What each log record carries."""

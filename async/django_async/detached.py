@@ -83,7 +83,7 @@ class DetachedAttempt(Attempt):
         """Say in the row that the job runs; an outcome if it does not come to that."""
         try:
             with transaction.atomic(using=self.using, durable=True):
-                claimed = self.claim(self.hint, self.using)
+                claimed = self.claim(self.hint, self.connection)
                 if claimed is None:
                     return self._lost()
                 self.claimed = claimed
@@ -202,4 +202,4 @@ class DetachedAttempt(Attempt):
         return Lost(self.hint, store.was_executed(self.hint, self.using))
 
     def _undecided(self, failure: Failure) -> Outcome:
-        return Undecided(self.hint, self.label(), self.seconds(), failure, **self.told())
+        return Undecided(self.hint, str(self.label()), self.seconds(), failure, **self.told())

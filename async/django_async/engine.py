@@ -203,14 +203,15 @@ class Engine:
         may_take_back, latest = True, dict[str, tuple[Any, ...]]()
         while ((has_room := self._has_room) or self._may_precede) and (found := self._next()):
             lane, hint = found
+            order = hint.order
             if lane.using not in latest:
                 latest[lane.using] = lane.latest(self.pool.waiting)
-            if may_take_back and hint.order < latest[lane.using]:
+            if may_take_back and order < latest[lane.using]:
                 may_take_back = False  # what is left by then was begun, and is only to be seen yet
                 lane.walk.put_back(hint)
                 self._take_back()
             elif has_room and self._submit(lane, hint):
-                latest[lane.using] = max(hint.order, latest[lane.using])
+                latest[lane.using] = max(order, latest[lane.using])
             else:
                 lane.walk.put_back(hint)
                 return
@@ -283,7 +284,8 @@ class Engine:
         return True
 
     def _tell_busy(self, handed_out: int) -> None:
-        self.metrics.set_busy(min(handed_out, self.workers), self.workers)
+        workers = self.workers
+        self.metrics.set_busy(min(handed_out, workers), workers)
 
     def _pause(self, *, takes: bool) -> float:
         """How long there is nothing to do but to wait for the workers."""

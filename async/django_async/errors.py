@@ -11,7 +11,7 @@
     │   ├── MarkedForRollback  … by set_rollback(True) or a swallowed database error
     │   ├── ConnectionClosed   … by closing its connection
     │   ├── TransactionEnded   … by a COMMIT or ROLLBACK of its own
-    │   ├── TransactionOpen    … by not ending one that it began (without the queue's)
+    │   ├── TransactionOpen    … by not ending one, or a block of it, that it began
     │   └── JobRowGone         … by deleting its own row
     ├── Cancelled              why a task has failed that was cancelled
     ├── NoticesUnavailable     the file beside an SQLite database cannot be used
@@ -67,8 +67,8 @@ class TransactionEnded(TransactionAbused):
 
 
 class TransactionOpen(TransactionAbused):
-    """The job, which runs without a transaction of the queue, returned with one of its own still
-    open, which was rolled back: end it, or use atomic()."""
+    """The job returned with a transaction, or a block of atomic(), of its own still open, and was
+    rolled back: use atomic() in a with statement or as a decorator."""
 
 
 class JobRowGone(TransactionAbused):

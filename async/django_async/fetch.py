@@ -23,9 +23,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, takewhile
 from typing import Any
 
-from django.db import DatabaseError, connections
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import clock, plans
@@ -38,22 +39,24 @@ BY_TIME = "scheduled, id"
 IN_ORDER = "priority DESC, scheduled IS NULL, scheduled, id"
 LEVELS = """
 WITH RECURSIVE level (priority) AS (
-    (SELECT priority FROM async_job WHERE {pending} AND {below} ORDER BY priority DESC LIMIT 1)
+    (SELECT priority FROM async_job WHERE {pending} AND {within} ORDER BY priority DESC LIMIT 1)
     UNION ALL
     SELECT (
-        SELECT priority FROM async_job WHERE {pending} AND priority < level.priority
+        SELECT priority FROM async_job WHERE {pending} AND {within} AND priority < level.priority
         ORDER BY priority DESC LIMIT 1
     )
     FROM level WHERE level.priority IS NOT NULL
 )
 SELECT page.* FROM level CROSS JOIN LATERAL (({due}) UNION ALL ({unscheduled})) page LIMIT {limit}
 """
-"""The lower priorities one by one, and of each the due jobs, until there are enough: PostgreSQL
-reads on only while rows are asked for, and in this order."""
+"""The priorities one by one from the highest, and of each the due jobs, until there are enough:
+PostgreSQL reads on only while rows are asked for, and in this order."""
 EVERY_QUEUE = ""
 """What a pause of all queues has for a name."""
 
 Condition = tuple[str, list[Any]]
+Range = tuple[Condition, str]
+"""And the order within."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +105,24 @@ class Fetch:
 
     def page(self, after: Hint | None, limit: int) -> list[Hint]:
         """The next due jobs behind ``after``, in order; fewer than ``limit`` only at the end."""
-        page: list[Hint] = []
-        for condition, order in self._rest_of_priority(after):
-            page += self._read(condition, order, limit - len(page))
-            if len(page) >= limit:
-                return page
+        page = self._first(self._rest_of_priority(after), limit)
+        if len(page) >= limit:
+            return page
         than = None if after is None else after.priority
         return page + self._lower(than, limit)[: limit - len(page)]
+
+    def more_urgent(self, than: Hint, limit: int) -> list[Hint]:
+        """The first due jobs of higher priorities, and, if this one has no time, those of its own
+        that have one. (Not those whose time is earlier: behind a job that has one, all that run
+        would be read again and again.)"""
+        if self._connection.vendor != "postgresql":
+            return self._first(self._ranges_above(than), limit)
+        least = than.priority
+        [((due, now), by_time), ((unscheduled, _), order)] = self._ranges_of("level.priority", [])
+        with_time = f"{due} AND (level.priority > %s OR %s)", [*now, least, than.scheduled is None]
+        without = f"{unscheduled} AND level.priority > %s", [least]
+        within = "priority >= %s", [least]
+        return self._read_levels(within, [(with_time, by_time), (without, order)], limit)
 
     def again(self, ids: Iterable[int]) -> list[Hint]:
         """Those of the jobs that are still due in this pass, as they are now."""
@@ -171,7 +185,7 @@ class Fetch:
     def _connection(self) -> BaseDatabaseWrapper:
         return connections[self.using]
 
-    def _rest_of_priority(self, after: Hint | None) -> Iterator[tuple[Condition, str]]:
+    def _rest_of_priority(self, after: Hint | None) -> Iterator[Range]:
         """The ranges behind a key, each asked for when those before gave too little."""
         if after is None:
             return
@@ -186,21 +200,40 @@ class Fetch:
         condition = "priority = %s AND scheduled IS NULL AND id > %s", [at, behind]
         yield condition, self._order_of_unscheduled
 
+    def _first(self, ranges: Iterable[Range], limit: int) -> list[Hint]:
+        """The first jobs of these ranges, none of which is read once there are enough."""
+        page: list[Hint] = []
+        for condition, order in ranges:
+            page += self._read(condition, order, limit - len(page))
+            if len(page) >= limit:
+                break
+        return page
+
     def _lower(self, than: int | None, limit: int) -> list[Hint]:
         """Of all lower priorities, the first due jobs."""
         if self._connection.vendor == "postgresql":
-            return self._read_levels(than, limit)
-        page: list[Hint] = []
+            within = ("priority < %s", [than]) if than is not None else ("TRUE", [])
+            return self._read_levels(within, self._ranges_of("level.priority", []), limit)
+        levels = (self._ranges_of("%s", [priority]) for priority in self._priorities(than))
+        return self._first(chain.from_iterable(levels), limit)
+
+    def _ranges_above(self, than: Hint) -> Iterator[Range]:
+        """See more_urgent()."""
+        for priority in takewhile(lambda one: one >= than.priority, self._priorities(None)):
+            due, unscheduled = self._ranges_of("%s", [priority])
+            if priority > than.priority:
+                yield from (due, unscheduled)
+            elif than.scheduled is None:
+                yield due
+
+    def _priorities(self, than: int | None) -> Iterator[int]:
+        """Those that are lower, from the highest."""
         priority = self._lower_priority(than)
         while priority is not None:
-            for condition, order in self._ranges_of("%s", [priority]):
-                page += self._read(condition, order, limit - len(page))
-                if len(page) >= limit:
-                    return page
+            yield priority
             priority = self._lower_priority(priority)
-        return page
 
-    def _ranges_of(self, priority: str, params: list[Any]) -> list[tuple[Condition, str]]:
+    def _ranges_of(self, priority: str, params: list[Any]) -> list[Range]:
         """The two ranges of a priority."""
         until, now = self._until
         due = f"priority = {priority} AND scheduled <= {until}", [*params, *now]
@@ -211,10 +244,10 @@ class Fetch:
     def _order_of_unscheduled(self) -> str:
         return BY_TIME if self._connection.vendor != "mysql" else "id"
 
-    def _read_levels(self, than: int | None, limit: int) -> list[Hint]:
-        below, params = ("priority < %s", [than]) if than is not None else ("TRUE", [])
+    def _read_levels(self, within: Condition, ranges: Iterable[Range], limit: int) -> list[Hint]:
+        params = within[1] * 2
         reads = []
-        for condition, order in self._ranges_of("level.priority", []):
+        for condition, order in ranges:
             where, more = self._where(condition)
             reads.append(
                 f"SELECT {COLUMNS} FROM async_job WHERE {where} ORDER BY {order} LIMIT {limit:d}"
@@ -222,7 +255,7 @@ class Fetch:
             params += more
         sql = LEVELS.format(
             pending=in_order_sql("postgresql"),
-            below=below,
+            within=within[0],
             due=reads[0],
             unscheduled=reads[1],
             limit=limit,
@@ -253,16 +286,7 @@ class Fetch:
 
     def _hints(self, sql: str, params: list[Any]) -> list[Hint]:
         """What a statement finds that is worth to be prepared."""
-        planned = plans.planned(sql, self._connection)
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(planned, params)
-                return [Hint(*row) for row in cursor.fetchall()]
-        except DatabaseError as error:
-            if planned == sql or not plans.is_gone(error):
-                raise
-            plans.give_up()
-            return self._hints(sql, params)
+        return [Hint(*row) for row in plans.ask(sql, params, self._connection)]
 
     def _where(self, condition: Condition, pending: str | None = None) -> Condition:
         """The condition, together with what holds for every job of the pass."""

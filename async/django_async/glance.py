@@ -26,8 +26,8 @@ from django_async.hints import Hint
 from django_async.outcomes import LOWEST_PRIORITY
 from django_async.outlook import Outlook, outlook
 
-SLOW = 0.01
-"""Seconds from which on a read from the top takes long: below, there is one within 20 ms after each
+SLOW = 0.02
+"""Seconds from which on a read from the top takes long: below, there is one within 35 ms after each
 end of a job, and it holds the 50 ms that docs/semantics.md promises."""
 
 SHARE_OF_TIME = 20

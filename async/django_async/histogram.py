@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left
 from collections import Counter
 
 SHORTEST = 0.001
@@ -21,15 +22,19 @@ STEPS = 4
 LONGEST = 3e8
 """Seconds: what is longer, as ten years are, counts as this."""
 
+_BEGINS = [
+    SHORTEST * 2.0 ** (step / STEPS)
+    for step in range(1 + math.floor(STEPS * math.log2(LONGEST / SHORTEST)))
+]
+"""Where each bucket begins but the first, of what is shorter: two are looked up for each job."""
+
 Buckets = Counter[int]
 """How many there were, by the number of the bucket."""
 
 
 def bucket(seconds: float) -> int:
     """The number of the bucket for that time."""
-    if not seconds > SHORTEST:
-        return 0
-    return 1 + math.floor(STEPS * math.log2(min(seconds, LONGEST) / SHORTEST))
+    return bisect_left(_BEGINS, seconds)
 
 
 def middle(number: int) -> float:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from django.db import connections, transaction
 
+from django_async import plans
 from django_async.notices import Cancellation, Running
 from django_async.sidecar import Sidecar
 
@@ -86,9 +87,7 @@ class Tables:
     def _has_rows(self, table: str) -> bool:
         """Mostly there are none, and each parent asks every second: the ORM takes several times as
         long to write that question down."""
-        with connections[self.using].cursor() as cursor:
-            cursor.execute(f"SELECT 1 FROM {table} LIMIT 1")
-            return cursor.fetchone() is not None
+        return bool(plans.ask(f"SELECT 1 FROM {table} LIMIT 1", [], connections[self.using]))
 
     def drop(self, requests: Sequence[Cancellation]) -> None:
         if requests:

@@ -108,7 +108,8 @@ class Attempted:
     """An attempt that was made. Those who watch the queue want to know of what and how long."""
 
     hint: Hint
-    label: str
+    label: object
+    """What is written, as text, to name the call on one line."""
     seconds: float
     name: str | None = field(default=None, kw_only=True)
     queue: str | None = field(default=None, kw_only=True)
@@ -126,10 +127,10 @@ class Attempted:
 class Executed(Attempted):
     """Its effects, its result and its mark are committed."""
 
-    def packed(self) -> tuple[Any, ...]:
-        """What a parent does not know that has handed out the job. It is pickled in a tenth of the
-        time, and most jobs end so."""
-        return self.label, self.seconds, self.name, self.queue, self.waited
+    def packed(self, label: str = "") -> tuple[Any, ...]:
+        """What a parent does not know that has handed out the job, with the label if it tells of
+        each one. It is pickled in a tenth of the time, and most jobs end so."""
+        return label, self.seconds, self.name, self.queue, self.waited
 
     @classmethod
     def unpacked(cls, packed: tuple[Any, ...], hint: Hint) -> Executed:

@@ -7,32 +7,40 @@ from dataclasses import dataclass
 
 from django.db import connections
 
-from django_async import clock
+from django_async import clock, plans
 from django_async.pending import in_order_sql, in_order_table
 
 OUTLOOK = """
 WITH RECURSIVE level (priority) AS (
-    SELECT MAX(priority) FROM {table} WHERE {pending}
+    SELECT (SELECT priority FROM {table} WHERE {pending} ORDER BY priority DESC LIMIT 1)
     UNION ALL
-    SELECT (SELECT MAX(priority) FROM {table} WHERE {pending} AND priority < level.priority)
+    SELECT (
+        SELECT priority FROM {table} WHERE {pending} AND priority < level.priority
+        ORDER BY priority DESC LIMIT 1
+    )
     FROM level WHERE level.priority IS NOT NULL
 )
 SELECT
     priority,
-    EXISTS (
-        SELECT 1 FROM {table} WHERE {pending} AND priority = level.priority
-        AND scheduled <= {now}
-    ) OR EXISTS (
-        SELECT 1 FROM {table} WHERE {pending} AND priority = level.priority
-        AND scheduled IS NULL
+    COALESCE(
+        (
+            SELECT 1 FROM {table} WHERE {pending} AND priority = level.priority
+            AND scheduled <= {now} ORDER BY scheduled LIMIT 1
+        ),
+        (
+            SELECT 1 FROM {table} WHERE {pending} AND priority = level.priority
+            AND scheduled IS NULL ORDER BY scheduled LIMIT 1
+        )
     ),
     (
-        SELECT MIN(scheduled) FROM {table} WHERE {pending} AND priority = level.priority
-        AND scheduled > {now}
+        SELECT scheduled FROM {table} WHERE {pending} AND priority = level.priority
+        AND scheduled > {now} ORDER BY scheduled LIMIT 1
     ),
     {now}
 FROM level WHERE priority IS NOT NULL
 """
+"""In the index's order and with a LIMIT, as the whole queue is read for MAX() and EXISTS where the
+database has no statistics yet of what was scheduled just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +60,8 @@ def outlook(using: str) -> Outlook:
     connection = connections[using]
     pending, table = in_order_sql(connection.vendor), in_order_table(connection.vendor)
     now, params = clock.statement_time(connection)
-    with connection.cursor() as cursor:
-        cursor.execute(OUTLOOK.format(pending=pending, table=table, now=now), params * 3)
-        levels = cursor.fetchall()
+    sql = OUTLOOK.format(pending=pending, table=table, now=now)
+    levels = plans.ask(sql, params * 3, connection)
     moments = [(moment, now) for _, _, moment, now in levels if moment is not None]
     pauses = [clock.seconds_between(now, moment) for moment, now in moments]
     return Outlook(

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -56,7 +56,10 @@ class Registration:
     _foreseen: range = range(0)
     _newest: int = 0
     """The highest id of a job that was attempted here. (Anybody may tell of any id.)"""
+    _connection: Any = None
+    """The one that holds the lock which says that this parent lives."""
     _locked_on: Any = None
+    """The session of that connection."""
 
     def register(self) -> None:
         """Become known, before anything runs."""
@@ -108,15 +111,13 @@ class Registration:
     def look_around(self) -> bool:
         """Stamp what other parents had in hand when they died, and strike these out; learn which
         place this one has among those that live. Whether there were dead ones."""
-        if self.share.parents == 1 and stamps.parents(self.using) == [self.token]:
-            return False  # there are no others, as before
-        parents = list(Parent.objects.using(self.using).order_by("pk"))
-        others = [one for one in parents if one.token != self.token]
-        alive = living(others, self.using)
-        dead = [one for one in others if one.token not in alive]
-        for parent in dead:
-            _bequeath(parent, self.using)
-        tokens = [one.token for one in parents if one not in dead]
+        parents = stamps.parents(self.using)
+        others = {token: parents[token] for token in parents if token != self.token}
+        dead = others.keys() - living(others, self.using)
+        if dead:
+            for parent in Parent.objects.using(self.using).filter(token__in=dead).order_by("pk"):
+                _bequeath(parent, self.using)
+        tokens = [token for token in parents if token not in dead]
         if self.token in tokens:
             self.share = Share(tokens.index(self.token), len(tokens))
         return bool(dead)
@@ -126,7 +127,7 @@ class Registration:
         """Whether others know that this parent lives. They take it for dead before it has begun,
         and when its connection has ended."""
         session = self._locked_on
-        return session is not None and connections[self.using].connection is session
+        return session is not None and self._connection.connection is session
 
     def show_life(self) -> None:
         """Hold the lock that says that this parent lives: anew on each connection."""
@@ -135,7 +136,7 @@ class Registration:
         if self._locked_on is not connection.connection:
             sessions.watch_client(connection)  # a host that is cut off is dead to the others
             liveness.take_lock(self.token, connection)
-            self._locked_on = connection.connection
+            self._connection, self._locked_on = connection, connection.connection
             self._forget()  # somebody may have struck it out meanwhile: to be written anew
 
     def _forget(self) -> None:
@@ -145,13 +146,13 @@ class Registration:
 def is_gone(token: str, using: str) -> bool:
     """Whether the parent with this token is dead, or was struck out."""
     parent = Parent.objects.using(using).filter(token=token).first()
-    return parent is None or not living([parent], using)
+    return parent is None or not living({token: parent.process}, using)
 
 
-def living(parents: Iterable[Parent], using: str) -> set[str]:
-    """The tokens of those that live, at two looks: between two connections one only seems dead."""
+def living(processes: Mapping[str, str], using: str) -> set[str]:
+    """Which of the parents live, of which the tokens and processes are given, at two looks: between
+    two connections one only seems dead."""
     connection = connections[using]
-    processes = {one.token: one.process for one in parents}
     alive = liveness.living(processes, connection)
     doubtful = {token: processes[token] for token in processes.keys() - alive}
     if doubtful and not liveness.is_exact(connection):

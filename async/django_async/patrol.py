@@ -1,7 +1,8 @@
 """The hints of a service: the walk starts over from the top, again and again.
 
-- While there is work it does so some fifty times a second, so that a job of higher priority
-  overtakes those that have not started, however deep the backlog is.
+- While there is work it looks some thirty times a second for what is more urgent than the hints at
+  hand, so that a job of higher priority overtakes those that have not started, however deep the
+  backlog is. These are read anew once they are old, and when there are none left.
 - While there is none it does so more and more seldom, up to a bound; but when the time of a job
   comes, and when somebody says that there is one, at once.
 - While it takes long it does so for a twentieth of the time, and glances meanwhile: see glance.py.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from math import inf
 
 from django_async.fetch import Fetch
@@ -20,18 +22,23 @@ from django_async.outlook import Outlook
 from django_async.wake import ECHO, News
 from django_async.walk import PATIENCE, Walk
 
-REFRESH = 0.02
-"""Seconds between two starts from the top while there is work. A job that another parent is to take
-first is taken by this one if it is still there the next time: so the order by priority holds to
-within twice as long, and docs/semantics.md promises 50 ms."""
+REFRESH, REFRESH_AT_LEISURE = 0.02, 0.035
+"""Seconds between two looks while there is work. The second is for who has hints at hand, so that
+only the order wants a look, or hears of new jobs as they are committed."""
 
-REFRESH_IF_TOLD = 0.04
-"""The same for a parent that has the queue to itself, and hears of new jobs as they are committed:
-its looks are for those whose time has come."""
+LEFT_AT_LEAST = 0.01
+"""Seconds for which a job is left to the parent that is to take it first, if it is more urgent than
+those of this one: it is looked for again before anything less urgent is handed out. So the order by
+priority holds to within both together, and docs/semantics.md promises 50 ms."""
+
+RENEWAL = 0.5
+"""Seconds after which hints at hand are dropped and read anew: meanwhile they may have been given
+other priorities, or a job may have come that is before them in time. (What was executed, cancelled
+or put off is noticed by the claim, at the price of one.)"""
 
 LEFT_FOR = 5.0
-"""Seconds for which a job is left to the parent that is to take it first, if it is no more urgent
-than those of this one. To take it sooner would have all parents meet at the same jobs."""
+"""The same if it is no more urgent. To take it sooner would have all parents meet at the same jobs.
+"""
 
 LONGEST_PATIENCE = 10.0
 """Seconds. A job that cannot be claimed is offered after PATIENCE, then after twice as long, and so
@@ -57,13 +64,18 @@ class Patrol(Walk):
         self._wait = 0.0
         self._looked = -REFRESH
         self._next_look = 0.0
+        self._renewed = -inf
         self._glance = Glance(fetch, clock)
+        self._heard = -inf
         self._echo = inf
         """When to look again because something was heard, however many looks lie in between. (Not
         while there are hints at hand: then no worker waits for what was not told.)"""
         self._losses: dict[int, int] = {}
         self._left_to_others: dict[int, float] = {}
         self._left_before: dict[int, float] = {}
+        self._most_urgent_left = -inf
+        """The highest priority of those that the latest reads left to others for the first time."""
+        self._left_since = inf
 
     def take(self) -> Hint | None:
         if self._glance.is_on and not self._is_to_look:
@@ -81,7 +93,11 @@ class Patrol(Walk):
     @property
     def _moment(self) -> float:
         """When to look again."""
-        return self._next_look if self._hints else min(self._next_look, self._echo)
+        if not self._hints:
+            return min(self._next_look, self._echo)
+        if self._hints[0][1].priority < self._most_urgent_left:
+            return min(self._next_look, self._left_since + LEFT_AT_LEAST)
+        return self._next_look
 
     def lost(self, hint: Hint, *, taken: bool) -> None:
         self._held.discard(hint.id)
@@ -100,7 +116,8 @@ class Patrol(Walk):
         taken as they were told, or read by their ids. A look follows in any case: for what was not
         told of, and for jobs whose time is still to come."""
         for job in news:
-            self._echo = min(self._echo, self._clock() + ECHO)
+            self._heard = self._clock()
+            self._echo = min(self._echo, self._heard + ECHO)
             if job is None:
                 self._look_within(REFRESH)
                 continue
@@ -118,6 +135,7 @@ class Patrol(Walk):
         self._losses.clear()
         self._again.clear()
         self._glance.expire()
+        self._renewed = -inf
         self._next_look = 0.0
 
     def heed_pauses(self, paused: frozenset[str]) -> None:
@@ -136,13 +154,19 @@ class Patrol(Walk):
 
     @property
     def _refresh(self) -> float:
-        return REFRESH_IF_TOLD if self.is_told and self.share.parents == 1 else REFRESH
+        return REFRESH_AT_LEISURE if self._hints or self.is_told else REFRESH
 
     def _look(self) -> Hint | None:
-        """Look from the top, or, as long as that takes long, for what has come since."""
+        """Look for what is more urgent than the hints at hand, or from the top; or, as long as that
+        takes long, for what has come since."""
         self._looked = self._clock()
-        self._echo = inf if self._looked >= self._echo else self._echo
-        outlook = None if self._glance.is_enough else self._look_from_the_top()
+        if self._looked >= self._echo:  # what came right after the latest word may come still
+            self._echo = self._looked + ECHO if self._looked < self._heard + ECHO else inf
+        self._expect_nothing_of_others()
+        outlook = None
+        is_done = self._hints_are_fresh and self._adds_all_more_urgent()
+        if not (is_done or self._glance.is_enough):
+            outlook = self._look_from_the_top()
         if self._glance.is_enough:  # also right after a look that took long
             self._add_new()
         hint = super().take()
@@ -151,6 +175,11 @@ class Patrol(Walk):
         else:
             self._look_soon()
         return hint
+
+    @property
+    def _hints_are_fresh(self) -> bool:
+        is_young = self._looked < self._renewed + RENEWAL
+        return bool(self._hints) and is_young and not self._glance.is_on
 
     def _look_from_the_top(self) -> Outlook | None:
         """Read the first page again; after a time without jobs only if there seem to be any."""
@@ -169,16 +198,28 @@ class Patrol(Walk):
     def _leaves_the_rest(self) -> bool:
         return self._glance.is_on
 
+    def _adds_all_more_urgent(self) -> bool:
+        """Add what is to precede some of the hints at hand. Whether that was all: there may be many
+        that cannot be claimed in front of it, past which a look from the top reads."""
+        least, limit = max(self._hints)[1], self._batch_size + self._in_hand
+        with self._glance.timing():
+            found = self._fetch.more_urgent(least, limit)
+        self._add(self._new_and_mine(found))
+        return len(found) < limit
+
     def _add_new(self) -> None:
         """Add what has come since."""
-        found = self._glance.read(self._batch_size + len(self._held))
-        at_hand = [hint for _, hint in self._hints]
-        self._insert(self._mine([hint for hint in found if self._is_new(hint)], at_hand))
-        # From the next glance on: this one may have come right after a look from the top.
-        self._left_before |= self._left_to_others
+        found = self._glance.read(self._batch_size + self._in_hand)
+        self._insert(self._new_and_mine(found))
+
+    def _new_and_mine(self, found: list[Hint]) -> list[Hint]:
+        new = [hint for hint in found if self._is_new(hint)]
+        own = [hint for hint in new if self.share.owns(hint.id)]
+        return self._and_what_is_left(own, new, [hint for _, hint in self._hints])
 
     def _start_over(self) -> None:
         """Drop the hints at hand: they are read again, with what has come since."""
+        self._renewed = self._looked
         self._held.difference_update(hint.id for _, hint in self._hints)
         known = self._held | self._again.keys()
         self._losses = {job: number for job, number in self._losses.items() if job in known}
@@ -210,21 +251,32 @@ class Patrol(Walk):
         self._next_look = min(self._next_look, max(self._clock(), self._looked + pause))
 
     def _choose(self, hints: list[Hint]) -> list[Hint]:
-        return self._mine(hints) or self.share.of(hints)
+        return self._and_what_is_left(self.share.of(hints), hints)
 
-    def _mine(self, hints: list[Hint], at_hand: Iterable[Hint] = ()) -> list[Hint]:
-        """The parent's own, and of what others have left where it was since last time that which is
-        more urgent than some of its own, or was left for long."""
-        own = [*at_hand, *(hint for hint in hints if self._owns(hint))]
-        least = min((hint.priority for hint in own), default=-inf)
-        return [hint for hint in hints if self._owns(hint) or self._is_left(hint, least)]
-
-    def _owns(self, hint: Hint) -> bool:
-        return self.share.owns(hint.id)
+    def _and_what_is_left(
+        self, chosen: list[Hint], hints: list[Hint], at_hand: Iterable[Hint] = ()
+    ) -> list[Hint]:
+        """What was chosen of the hints, and of what others have left where it was since last time
+        that which is more urgent than some of it, or was left for long."""
+        if self.share.parents == 1:
+            return chosen
+        ids = {hint.id for hint in chosen}
+        least = min((hint.priority for hint in chain(chosen, at_hand)), default=-inf)
+        return [hint for hint in hints if hint.id in ids or self._is_left(hint, least)]
 
     def _is_left(self, hint: Hint, least: float) -> bool:
         """Whether the owner does not come to it: it may be busy for an hour."""
         now = self._clock()
         since = self._left_to_others[hint.id] = self._left_before.get(hint.id, now)
-        is_late = hint.priority > least or now >= since + LEFT_FOR
-        return is_late and hint.id in self._left_before
+        is_urgent = hint.priority > least
+        if hint.id in self._left_before:
+            return is_urgent or now >= since + LEFT_FOR
+        if is_urgent:
+            self._most_urgent_left = max(self._most_urgent_left, hint.priority)
+            self._left_since = min(self._left_since, now)
+        return False
+
+    def _expect_nothing_of_others(self) -> None:
+        """What was left to them so far is taken if it is still there."""
+        self._left_before |= self._left_to_others
+        self._most_urgent_left, self._left_since = -inf, inf

@@ -7,6 +7,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha1
 from typing import Any
@@ -22,6 +23,7 @@ LONGEST_LABEL = 200
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _encode = json.JSONEncoder(allow_nan=False).encode
+_decode = json.JSONDecoder().decode
 
 UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
 """What reading a row's JSON raises where it is none, or is not a list and a dict."""
@@ -63,6 +65,11 @@ def dump_result(result: Any) -> str:
     return _encode(result)
 
 
+def load(text: str) -> Any:
+    """The other way round. Raises one of UNREADABLE, of which ValueError for what is no JSON."""
+    return _decode(text)
+
+
 def signature(name: str, args: str, kwargs: str) -> str:
     """``name(1, 'b', key=None)``: how a job is written, from its stored JSON."""
     positional = [repr(value) for value in json.loads(args)]
@@ -99,6 +106,22 @@ def label_of_beginning(name: str, args: str, kwargs: str) -> str:
     """The same, from the beginnings of its stored JSON, which may be cut anywhere."""
     given = [text[1:] for text in (args, kwargs) if text not in ("[]", "{}")]
     return printable(f"{name}({', '.join(given)}"[: LONGEST_LABEL - 1] + "…")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A stored call, of which the label is made when it is wanted: of most jobs it never is."""
+
+    name: str
+    args: str
+    kwargs: str
+
+    def __str__(self) -> str:
+        return label(self.name, self.args, self.kwargs)
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Elsewhere it is its label: arguments may be large."""
+        return str, (str(self),)
 
 
 def about(job_id: int | None, name: str | None) -> dict[str, object]:

@@ -1,9 +1,10 @@
 """Statements that PostgreSQL reads and plans once in a session, and not once a job.
 
 To read and plan the claim and the mark takes the server as long as to execute them, and the look at
-the top of the queue five times as long. So workers and parents prepare them, and send the short
-EXECUTE. (psycopg's own preparing needs messages with one statement each, and two of them: see
-roundtrips.py.)
+the top of the queue five times as long. So workers and parents prepare them, and execute them by
+their names; also BEGIN, COMMIT and what else travels in one message with the claim or the mark, as
+a pipeline. (An EXECUTE in SQL would be read and checked like any statement. psycopg's own pipelines
+and preparing are behind its cursors: see wire.py.)
 
 A plan that was made while the table was small may read all of it when it is large. So it is made
 with sequential scans ruled out; and anew every few seconds, if it is still used by then, since the
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any
@@ -39,33 +41,41 @@ WORTH_WHILE = 20
 GONE = ("26000", "0A000")
 """SQLSTATEs: there is no such prepared statement (any more); and its columns have changed since."""
 
-PREPARE = (
-    "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan;"
-    " PREPARE {name} AS {statement}; EXPLAIN EXECUTE {name}{nulls}; COMMIT"
-)
+RULES = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan"
+"""For the planner, while statements are prepared."""
+
+Statement = tuple[str, Sequence[Any]]
+"""And its parameters."""
 
 
 class Plans:
     """What one session has prepared."""
 
     def __init__(self) -> None:
-        self._calls: dict[str, str] = {}
-        """By the statement, what executes it."""
+        self._names: dict[str, bytes] = {}
+        """By the statement, under which name."""
         self._wanted: set[str] = set()
         self._next_time = 0.0
 
-    def planned(self, statement: str) -> str:
-        """What is to be executed in the place of a statement, with the same parameters. If that is
-        the statement itself, the next one like it will be prepared."""
-        if call := self._calls.get(statement):
-            return call
+    def name_of(self, statement: str) -> bytes | None:
+        """The name of the statement; if it has none, the next one like it will have one."""
+        if name := self._names.get(statement):
+            return name
         self._wanted.add(statement)
-        return statement
+        return None
+
+    def calls(self, statements: Sequence[Statement]) -> list[wire.Call] | None:
+        """The statements by their names; None if some have none."""
+        names = [self.name_of(sql) for sql, _ in statements]
+        calls = [
+            (name, params) for name, (_, params) in zip(names, statements, strict=True) if name
+        ]
+        return calls if len(calls) == len(statements) else None
 
     @property
     def is_due(self) -> bool:
         """Whether there is something to prepare, or to forget."""
-        return bool(self._wanted) or (bool(self._calls) and time.monotonic() > self._next_time)
+        return bool(self._wanted) or (bool(self._names) and time.monotonic() > self._next_time)
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
         """Prepare what was wanted; and once in a while forget everything, of which what is still in
@@ -75,20 +85,29 @@ class Plans:
         """
         if time.monotonic() > self._next_time:
             self._forget(connection)
-        while self._wanted:
-            statement = self._wanted.pop()
-            name = _name(statement)
-            nulls = _list("NULL", statement)
-            sql = PREPARE.format(name=name, statement=_numbered(statement), nulls=nulls)
-            wire.send(sql, [], connection)
-            self._calls[statement] = f"EXECUTE {name}{_list('%s', statement)}"
+        if not self._wanted:
+            return
+        wire.send(RULES, [], connection)
+        names = {statement: _prepare(statement, connection) for statement in self._wanted}
+        wire.send("COMMIT", [], connection)
+        self._names |= names
+        self._wanted.clear()
 
     def _forget(self, connection: BaseDatabaseWrapper) -> None:
         self._next_time = time.monotonic() + AGE
-        calls, self._calls = self._calls, {}
-        if calls:
-            names = "; ".join(f"DEALLOCATE {_name(statement)}" for statement in calls)
-            wire.send(names, [], connection)
+        names, self._names = self._names.values(), {}
+        if names:
+            message = "; ".join(f"DEALLOCATE {name.decode()}" for name in names)
+            wire.send(message, [], connection)
+
+
+def _prepare(statement: str, connection: BaseDatabaseWrapper) -> bytes:
+    """Prepare a statement, and have it planned now; its name."""
+    name = _name(statement)
+    wire.prepare(name.encode(), _numbered(statement), connection)
+    nulls = ", ".join(["NULL"] * statement.count("%s"))
+    wire.send(f"EXPLAIN EXECUTE {name}" + (f"({nulls})" if nulls else ""), [], connection)
+    return name.encode()
 
 
 class _Process:
@@ -101,7 +120,8 @@ class _Process:
     def plans_of(self, connection: BaseDatabaseWrapper) -> Plans | None:
         """Those of the connection's session; None where nothing is prepared."""
         session = connection.connection
-        if not (self.prepares and wire.IS_POSSIBLE and is_psycopg3(connection)) or session is None:
+        can = wire.IS_POSSIBLE and is_psycopg3(connection) and wire.has_pipelines()
+        if session is None or not (self.prepares and can):
             return None
         try:
             return self.sessions[session]
@@ -147,15 +167,41 @@ def prepare(using: str) -> None:
             wire.send("ROLLBACK", [], connection)
 
 
-def planned(statement: str, connection: BaseDatabaseWrapper) -> str:
-    """What is to be executed in the place of the statement, with the same parameters."""
+def send(
+    statements: Sequence[Statement], connection: BaseDatabaseWrapper, answer: int = 0
+) -> wire.Row | None:
+    """Send statements as one message, which this process does again and again; the first row of the
+    answer to the one of this number. Raises what wire.send() raises."""
     plans = _process.plans_of(connection)
-    return statement if plans is None else plans.planned(statement)
+    if plans and (calls := plans.calls(statements)):
+        return wire.execute(calls, connection, answer)
+    message = "; ".join(sql for sql, _ in statements)
+    params = [one for _, some in statements for one in some]
+    return wire.send(message, params, connection, answer)
 
 
-def is_gone(error: DatabaseError) -> bool:
-    """Whether a statement was refused that the session was thought to have prepared."""
-    return getattr(error.__cause__, "sqlstate", None) in GONE
+def ask(sql: str, params: Sequence[Any], connection: BaseDatabaseWrapper) -> list[wire.Row]:
+    """The rows that a statement answers with, where this process asks it again and again."""
+    if not wire.can_send(connection):
+        with connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return list(cursor.fetchall())
+    plans = _process.plans_of(connection)
+    try:
+        return wire.ask(sql, params, connection, plans.name_of(sql) if plans else None)
+    except DatabaseError as error:
+        if not goes_on_without(error):
+            raise
+        return ask(sql, params, connection)
+
+
+def goes_on_without(error: DatabaseError) -> bool:
+    """Give up if a statement was refused that the session was thought to have prepared; whether it
+    was that, so that it is to be sent as it is."""
+    is_gone = _process.prepares and getattr(error.__cause__, "sqlstate", None) in GONE
+    if is_gone:
+        give_up()
+    return is_gone
 
 
 def _name(statement: str) -> str:
@@ -168,8 +214,3 @@ def _numbered(statement: str) -> str:
     pieces = statement.split("%s")
     numbered = (f"{piece}${number}" for number, piece in enumerate(pieces[:-1], 1))
     return ("".join(numbered) + pieces[-1]).replace("%%", "%")
-
-
-def _list(item: str, statement: str) -> str:
-    items = ", ".join([item] * statement.count("%s"))
-    return f"({items})" if items else ""

@@ -11,6 +11,9 @@ from django_async.outcomes import End, Failed, word
 from django_async.payload import printable
 from django_async.terms import Summary
 
+EACH = 2
+"""The verbosity from which on there is a line for each job."""
+
 _UNITS = (("s", 1), ("min", 60), ("h", 3600))
 
 
@@ -26,7 +29,7 @@ class Lines:
         self._write = write
         self._flush = flush
         self._speaks = verbosity >= 1
-        self._each = verbosity >= 2
+        self._each = verbosity >= EACH
 
     def say(self, line: str) -> None:
         """Something about the whole; whoever reads a pipe gets it at once."""

@@ -25,7 +25,7 @@ class Entry:
 def parents(using: str) -> list[tuple[Parent, bool]]:
     """The parents, the oldest first, and whether each lives."""
     known = list(Parent.objects.using(using).order_by("pk"))
-    alive = living(known, using)
+    alive = living({parent.token: parent.process for parent in known}, using)
     return [(parent, parent.token in alive) for parent in known]
 
 

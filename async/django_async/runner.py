@@ -42,6 +42,7 @@ from django_async.errors import (
     StopNow,
     TransactionAbused,
     TransactionEnded,
+    TransactionOpen,
 )
 from django_async.hints import SUSPECTED, Hint
 from django_async.locks import Claimed
@@ -150,9 +151,10 @@ class AtomicAttempt(Attempt):
             self.connect()
             if self.is_suspect and not stamps.stamp_alone(self.hint, self.token or "", self.using):
                 return Lost(self.hint, store.was_executed(self.hint, self.using))
-            with transaction.atomic(using=self.using, durable=True):
+            form = form_for(self.connection)
+            with form.transaction():
                 first_hook = len(self.connection.run_on_commit)
-                outcome = self._inside_transaction(form_for(self.connection))
+                outcome = self._inside_transaction(form)
                 taken = hooks.take(self.connection, first_hook)
         except StopNow:
             raise
@@ -162,7 +164,7 @@ class AtomicAttempt(Attempt):
                 return Conflict(self.hint)
             return self._after_lost_transaction(error)
         if taken:
-            hooks.run(taken, self.connection, self.hint.id, self.label())
+            hooks.run(taken, self.connection, self.hint.id, str(self.label()))
         return outcome
 
     def take_stamp_back(self) -> None:
@@ -177,7 +179,7 @@ class AtomicAttempt(Attempt):
             logger.debug("Job %s stays stamped.", self.hint.id, exc_info=True, extra=self.about())
 
     def _inside_transaction(self, form: OneByOne) -> Outcome:
-        self.claimed = self.claim(self.hint, self.using, form.first)
+        self.claimed = self.claim(self.hint, self.connection, form.first)
         if self.claimed is None:
             return self._give_back()
         if self.token and self.claimed.stamp not in (None, SUSPECTED, self.token):
@@ -192,7 +194,7 @@ class AtomicAttempt(Attempt):
                 raise
             return self._record_here(self.claimed, self.failure(error))
         # Beyond the savepoint nothing can be undone alone: a failure undoes the transaction.
-        if not store.mark_executed(self.claimed, result, self.using, form.last):
+        if not store.mark_executed(self.claimed, result, self.connection, form.last):
             raise JobRowGone
         return Executed(self.hint, self.label(), self.seconds(), **self.told())
 
@@ -217,7 +219,7 @@ class AtomicAttempt(Attempt):
         returned = False
         try:
             with form.savepoint():
-                self.result = self.call(claimed)
+                self.result = self._within_blocks(claimed)
                 result = payload.dump_result(self.result)
                 self._check_transaction()
                 returned = True
@@ -228,11 +230,25 @@ class AtomicAttempt(Attempt):
             raise
         return result
 
+    def _within_blocks(self, claimed: Claimed) -> Any:
+        """Call the job. Blocks of atomic() that it has entered and not left are forgotten: Django
+        would take ours for them, and never commit."""
+        connection = self.connection
+        blocks, savepoints = len(connection.atomic_blocks), len(connection.savepoint_ids)
+        try:
+            result = self.call(claimed)
+        finally:
+            left = len(connection.atomic_blocks) - blocks
+            del connection.atomic_blocks[blocks:], connection.savepoint_ids[savepoints:]
+        if left:
+            raise TransactionOpen if left > 0 else TransactionEnded
+        return result
+
     def _check_transaction(self) -> None:
         """Notice what Django would silently answer with a rollback."""
         if self.connection.closed_in_transaction or self.connection.connection is None:
             raise ConnectionClosed
-        if transaction.get_rollback(using=self.using):
+        if self.connection.get_rollback():
             raise MarkedForRollback
 
     def _explain(self, error: BaseException, *, returned: bool) -> None:
@@ -259,6 +275,7 @@ class AtomicAttempt(Attempt):
             connection.needs_rollback
             or connection.closed_in_transaction
             or connection.connection is None
+            or not connection.in_atomic_block
         )
 
     def _record_here(self, claimed: Claimed, failure: Failure) -> Outcome:
@@ -292,7 +309,7 @@ class AtomicAttempt(Attempt):
             )
             settlement = Settlement.UNDECIDED
         if settlement is Settlement.UNDECIDED:
-            return Undecided(self.hint, self.label(), self.seconds(), failure, **self.told())
+            return Undecided(self.hint, str(self.label()), self.seconds(), failure, **self.told())
         if settlement is Settlement.EXECUTED:
             return Lost(self.hint, taken=True)
         return self.ended(failure, settlement)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connections, transaction
 
-from django_async import policy
+from django_async import plans, policy
 from django_async.hints import SUSPECTED, Hint
 from django_async.locks import lock, lock_all
 from django_async.models import Job, Parent
@@ -43,11 +43,10 @@ class Batch:
         return dict.fromkeys(self.foreseen, 0) | dict(self.handed_out)
 
 
-def parents(using: str) -> list[str]:
-    """The tokens of all parents, in the order in which they became known."""
-    with connections[using].cursor() as cursor:
-        cursor.execute("SELECT token FROM async_parent ORDER BY id")
-        return [token for (token,) in cursor.fetchall()]
+def parents(using: str) -> dict[str, str]:
+    """The processes of all parents by their tokens, in the order in which they became known."""
+    sql = "SELECT token, process FROM async_parent ORDER BY id"
+    return dict(plans.ask(sql, [], connections[using]))
 
 
 def stamp_alone(hint: Hint, token: str, using: str) -> bool:
@@ -92,13 +91,13 @@ def write_batch(token: str, batch: str, using: str) -> bool:
     connection = connections[using]
     if connection.vendor != "postgresql":
         return bool(Parent.objects.using(using).filter(token=token).update(batch=batch))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE async_parent SET batch = %s WHERE token = %s"
-            " RETURNING set_config('synchronous_commit', 'off', true)",
-            [batch, token],
-        )
-        return bool(cursor.rowcount == 1)
+    written = plans.ask(
+        "UPDATE async_parent SET batch = %s WHERE token = %s"
+        " RETURNING set_config('synchronous_commit', 'off', true)",
+        [batch, token],
+        connection,
+    )
+    return bool(written)
 
 
 def lock_parent(parent: int, using: str) -> bool:

@@ -48,9 +48,8 @@ class Settlement(Enum):
     UNDECIDED = "its lock is still held: look again later"
 
 
-def claim(hint: Hint, using: str, ask: Ask | None = None) -> Claimed | None:
+def claim(hint: Hint, connection: BaseDatabaseWrapper, ask: Ask | None = None) -> Claimed | None:
     """Lock the job if it is as the hint says, due, and no final job that has to wait; else None."""
-    connection = connections[using]
     due, params = clock.statement_time(connection)
     group = "group_id IS NULL" if hint.group is None else "group_id = %s"
     where = f"{BY_KEY_SQL} AND (scheduled IS NULL OR scheduled <= {due}) AND {group}"
@@ -64,14 +63,18 @@ def claim(hint: Hint, using: str, ask: Ask | None = None) -> Claimed | None:
     return claimed
 
 
-def claim_now(hint: Hint, using: str, ask: Ask | None = None) -> Claimed | None:
+def claim_now(
+    hint: Hint, connection: BaseDatabaseWrapper, ask: Ask | None = None
+) -> Claimed | None:
     """Lock the job if it is pending, due or not."""
-    return lock(hint, connections[using], BY_KEY_SQL, [], ask=ask)
+    return lock(hint, connection, BY_KEY_SQL, [], ask=ask)
 
 
-def mark_executed(claimed: Claimed, result: str, using: str, tell: Tell) -> bool:
+def mark_executed(
+    claimed: Claimed, result: str, connection: BaseDatabaseWrapper, tell: Tell
+) -> bool:
     """Mark the job, and say whether its row was still there to be marked."""
-    stamp, params = clock.stamp(connections[using])
+    stamp, params = clock.stamp(connection)
     return tell(
         f"UPDATE async_job SET executed = {stamp}, started = %s, worker = %s, result = %s,"
         " attempts = attempts + 1, cancelled = NULL, discarded = NULL, stamp = NULL"

@@ -33,10 +33,17 @@ def is_alive(connection: BaseDatabaseWrapper) -> bool:
     if connection.connection is None or connection.closed_in_transaction:
         return False
     if connection.vendor == "postgresql":  # where is_usable() fails in an aborted transaction
-        # A statement that an exception of a signal's handler has cut off is never read to its end.
-        cut_off = connection.connection.info.transaction_status == ACTIVE
-        return not (connection.connection.closed or cut_off)
+        session = connection.connection
+        return not (session.closed or _is_cut_off(session, connection))
     return bool(connection.is_usable())
+
+
+def _is_cut_off(session: Any, connection: BaseDatabaseWrapper) -> bool:
+    """Whether an exception of a signal's handler has left a statement, or a pipeline (wire.py),
+    that is never read to its end."""
+    if session.info.transaction_status == ACTIVE:
+        return True
+    return is_psycopg3(connection) and bool(session.pgconn.pipeline_status)
 
 
 def is_aborted(connection: BaseDatabaseWrapper) -> bool:
@@ -48,15 +55,24 @@ def is_aborted(connection: BaseDatabaseWrapper) -> bool:
 
 def is_within_transaction(connection: BaseDatabaseWrapper) -> bool:
     """Whether PostgreSQL is in a transaction that can go on."""
-    session = connection.connection
-    return session is not None and session.info.transaction_status == IN_TRANSACTION
+    return _is_at(IN_TRANSACTION, connection)
+
+
+def is_idle(connection: BaseDatabaseWrapper) -> bool:
+    """Whether PostgreSQL is in no transaction."""
+    return _is_at(IDLE, connection)
 
 
 def is_between(connection: BaseDatabaseWrapper) -> bool:
     """Whether PostgreSQL is in no transaction, and none is about to begin."""
+    return is_idle(connection) and not connection.in_atomic_block and connection.autocommit
+
+
+def _is_at(status: int, connection: BaseDatabaseWrapper) -> bool:
+    """Whether psycopg's session is there, and its transaction in this status."""
     session = connection.connection
-    is_idle = session is not None and session.info.transaction_status == IDLE
-    return is_idle and not connection.in_atomic_block and connection.get_autocommit()
+    is_there = session is not None and not connection.closed_in_transaction
+    return is_there and session.pgconn.transaction_status == status
 
 
 def is_psycopg3(connection: BaseDatabaseWrapper) -> bool:

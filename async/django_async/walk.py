@@ -177,11 +177,15 @@ class Walk:
 
     @property
     def _size(self) -> int:
-        """How many jobs to read. At the top stand those that are in hand, which look as if they
-        waited: they come on top of a batch, in a round number, so that the statement is an old
-        one. (The same for any number of parents: a service reads it anew in 20 ms.)"""
-        in_hand = len(self._held) if self._cursor is None else 0
-        return self._batch_size + -(-in_hand // ROUND) * ROUND
+        """How many jobs to read: a batch, and as many for each of the other parents."""
+        beside = self._in_hand if self._cursor is None else 0
+        return self._batch_size * self.share.parents + beside
+
+    @property
+    def _in_hand(self) -> int:
+        """How many jobs more are to be read at the top: those in hand look as if they waited. A
+        round number, so that the statement is an old one."""
+        return -(-len(self._held) // ROUND) * ROUND
 
     @property
     def _leaves_the_rest(self) -> bool:

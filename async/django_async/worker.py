@@ -32,9 +32,20 @@ def begin(most_jobs: int | None = None) -> None:
 def attempt(hint: Hint, using: str, token: str) -> Outcome | tuple[Any, ...]:
     """Attempt the job, and leave the process as it was, ready for the next one. Of what was
     executed, the parent is told no more than it does not know."""
+    outcome = _attempt(hint, using, token)
+    return outcome.packed() if isinstance(outcome, Executed) else outcome
+
+
+def attempt_aloud(hint: Hint, using: str, token: str) -> Outcome | tuple[Any, ...]:
+    """The same for a parent that tells of each job."""
+    outcome = _attempt(hint, using, token)
+    return outcome.packed(str(outcome.label)) if isinstance(outcome, Executed) else outcome
+
+
+def _attempt(hint: Hint, using: str, token: str) -> Outcome:
     outcome = _workplace().run(run_job, hint, using, token)
     plans.prepare(using)
-    return outcome.packed() if isinstance(outcome, Executed) else outcome
+    return outcome
 
 
 def chore(function: Callable[..., T], *args: Any) -> T:

@@ -80,6 +80,14 @@ def test_only_a_terminal_loads_the_library_of_the_bar() -> None:
     assert (process.returncode, Job.objects.get(pk=job.pk).result) == (0, "false"), errors
 
 
+@on_commits
+@both_ways
+def test_the_line_of_a_job_names_its_call_whoever_runs_it(flush: Flush, workers: int) -> None:
+    job = schedule(jobs.note, ["told"])
+    line = flush(workers=workers, verbosity=2).output.splitlines()[0]
+    assert line.startswith(f"{job.pk}: suite.jobs.note('told') executed")
+
+
 @in_a_test_case
 def test_at_verbosity_2_failed_and_discarded_jobs_have_their_lines_too(flush: Flush) -> None:
     schedule(jobs.fail, ["for now"], priority=9)

@@ -82,7 +82,7 @@ def test_it_does_even_while_a_look_from_the_top_takes_long() -> None:
 def test_that_test_would_notice_a_service_that_works_through_its_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(patrol, "REFRESH", 1.0)
+    monkeypatch.setattr(patrol, "REFRESH_AT_LEISURE", 1.0)
     assert violations(arrivals=300, backlog=200, seed=1) > 10
 
 
@@ -172,13 +172,93 @@ def taken(walk: Patrol) -> list[int]:
 def test_what_another_parent_is_to_take_first_is_left_to_it_once() -> None:
     """It may be busy: then the order by priority would suffer."""
     with walk_beside_another() as (walk, time, made):
-        first = walk.take()
-        assert first is not None
-        assert first.id == made[1].pk
-        time.now += patrol.REFRESH
-        second = walk.take()
-        assert second is not None
-        assert second.id == made[0].pk
+        assert_takes(walk, made[1])
+        time.now += patrol.LEFT_AT_LEAST
+        assert_takes(walk, made[0])
+
+
+def test_it_is_not_looked_for_again_before_what_is_more_urgent_is_done() -> None:
+    with walk_beside_another() as (walk, time, made):
+        Job.objects.filter(pk=made[3].pk).update(priority=20)
+        assert_takes(walk, made[3])
+        time.now += patrol.LEFT_AT_LEAST
+        walk.put_back(seen_as(made[3]))
+        assert walk.at_hand == seen_as(made[3])
+
+
+def seen_as(job: Job) -> Hint:
+    [hint] = fetch.Fetch("default", None, fetch.Selection()).again([job.pk])
+    return hint
+
+
+def test_a_page_is_a_batch_for_each_parent() -> None:
+    """Of which this one takes its own."""
+    made = schedule_many({"function": jobs.nothing} for _ in range(12))
+    walk = Patrol(fetch.Fetch("default", None, fetch.Selection()), 4, Time(), Interval(1.0, 1.0))
+    walk.share = Share(1, 3)
+    assert walk.take()
+    assert len(walk.queued()) == 3
+    assert all(job.id % 3 == 1 for job in walk.queued())
+    assert {job.id for job in walk.queued()} < {job.pk for job in made}
+
+
+def looking(time: Time, read: list[int]) -> Patrol:
+    """A walk that notes how many jobs each read from the top has found."""
+    reads = fetch.Fetch("default", None, fetch.Selection())
+    page = reads.page
+
+    def reading(after: Hint | None, limit: int) -> list[Hint]:
+        found = page(after, limit)
+        read.append(len(found))
+        return found
+
+    reads.page = reading  # type: ignore[method-assign]
+    return Patrol(reads, 64, time, Interval(1.0, 1.0))
+
+
+def test_while_hints_are_at_hand_it_reads_no_more_than_what_is_to_precede_them() -> None:
+    read: list[int] = []
+    time = Time()
+    walk = looking(time, read)
+    made = [schedule(jobs.note) for _ in range(9)]
+    assert_takes(walk, made[0])
+    timed = schedule(jobs.note, run_after=timedelta(seconds=-9))
+    urgent = schedule(jobs.note, priority=9)
+    time.now += patrol.REFRESH_AT_LEISURE
+    with CaptureQueriesContext(connection) as captured:
+        for job in (urgent, timed, made[1]):
+            assert_takes(walk, job)
+    assert len(captured) <= (1 if connection.vendor == "postgresql" else 6)
+    assert read == [9]
+
+
+def test_many_that_cannot_be_claimed_hide_none_that_is_less_urgent() -> None:
+    time = Time()
+    reads = fetch.Fetch("default", None, fetch.Selection())
+    walk = Patrol(reads, 4, time, Interval(1.0, 1.0))
+    for _ in schedule_many({"function": jobs.nothing, "priority": 9} for _ in range(60)):
+        hint = walk.take()
+        assert hint is not None
+        walk.lost(hint, taken=False)
+    made = [schedule(jobs.note, priority=0) for _ in range(3)]
+    time.now += patrol.REFRESH_AT_LEISURE
+    assert_takes(walk, made[0])
+    late = schedule(jobs.note, priority=5)
+    time.now += patrol.REFRESH_AT_LEISURE
+    assert_takes(walk, late)
+
+
+def test_hints_that_are_old_are_read_anew() -> None:
+    """They may have got another priority."""
+    read: list[int] = []
+    time = Time()
+    walk = looking(time, read)
+    made = [schedule(jobs.note) for _ in range(9)]
+    assert_takes(walk, made[0])
+    Job.objects.filter(pk=made[8].pk).update(priority=9)
+    time.now += patrol.RENEWAL
+    assert_takes(walk, made[8])
+    assert read == [9, 9]
 
 
 def test_what_is_no_more_urgent_than_its_own_is_left_for_longer() -> None:
@@ -296,6 +376,21 @@ def test_that_one_is_not_put_off_by_what_is_heard_meanwhile() -> None:
     time.now += wake.ECHO - 0.001
     walk.hear([first.pk])
     time.now += 0.001
+    assert_takes(walk, late)
+
+
+def test_what_comes_after_that_one_and_right_after_a_later_word_is_looked_for_as_well() -> None:
+    time = Time()
+    walk = seldom_looking(time)
+    assert walk.take() is None
+    walk.hear([4711])
+    time.now += wake.ECHO / 2
+    walk.hear([4712])
+    time.now += wake.ECHO / 2
+    assert walk.take() is None
+    late = schedule(jobs.note)
+    assert 0 < walk.pause <= wake.ECHO
+    time.now += wake.ECHO
     assert_takes(walk, late)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +16,9 @@ from django_async import clock, fetch
 from django_async.api import schedule_many
 from django_async.hints import Hint
 from django_async.models import Job
+from django_async.outlook import Outlook, outlook
 from suite import jobs
-from suite.spying import each_statement
+from suite.spying import blocks_read, each_statement
 
 PAGE = 64
 
@@ -69,6 +71,31 @@ def test_the_walk_goes_through_the_index_by_whatever_the_statistics_say() -> Non
     reads = fetch.Fetch("default", None, fetch.Selection())
     with each_statement(assert_flat):
         assert len(reads.page(None, 10)) == 10
+
+
+def test_so_does_a_look_at_what_is_more_urgent() -> None:
+    reads = fetch.Fetch("default", None, fetch.Selection())
+    [*_, last] = reads.page(None, PAGE)
+    for least in (last, replace(last, scheduled=None)):
+        with each_statement(assert_flat_if_it_finds_jobs):
+            reads.more_urgent(least, PAGE)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="others do not say what they read")
+def test_the_outlook_is_a_few_probes_though_no_statistics_tell_of_the_jobs() -> None:
+    """They were just scheduled, many at once: it is what wakes an idle service."""
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE async_job CASCADE")
+    _analyse()
+    schedule_many({"function": jobs.nothing, "priority": number % 3} for number in range(3000))
+    assert outlook("default") == Outlook(due=True, next_due=None, priorities=(2, 1, 0))
+    assert blocks_read(lambda: outlook("default")) < 50
+
+
+def assert_flat_if_it_finds_jobs(sql: str, params: Any) -> None:
+    """To find the next priority is a probe, whatever its plan is called."""
+    if fetch.COLUMNS in sql:
+        assert_flat(sql, params)
 
 
 def _pages(reads: fetch.Fetch, size: int) -> Iterator[list[Hint]]:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from django_async import plans, schedule
 from django_async.fetch import Fetch, Selection, bounds
 from django_async.hints import Hint
 from django_async.models import Job
+from django_async.roundtrips import SAVEPOINT
 from suite import abuse, jobs
 from suite.models import Note
 
@@ -23,6 +23,9 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(connection.vendor != "postgresql", reason="of PostgreSQL"),
 ]
+
+
+FRAME = ("BEGIN", f"SAVEPOINT {SAVEPOINT}", f"RELEASE SAVEPOINT {SAVEPOINT}", "COMMIT")
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +52,15 @@ def run(job: Job) -> None:
 
 
 def prepared() -> dict[str, str]:
-    """The queue's prepared statements of this session, and what they were made of."""
+    """The queue's prepared statements of this session, and what they were made of; without those
+    of the transaction around the claim and the mark."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT name, statement FROM pg_prepared_statements")
-        return {name: text for name, text in cursor.fetchall() if name.startswith("django_async_")}
+        return {
+            name: text
+            for name, text in cursor.fetchall()
+            if name.startswith("django_async_") and text not in FRAME
+        }
 
 
 def test_claim_and_mark_are_prepared_after_the_first_job() -> None:
@@ -63,6 +71,9 @@ def test_claim_and_mark_are_prepared_after_the_first_job() -> None:
     assert "UPDATE async_job SET executed" in mark
     run_some(10)
     assert len(prepared()) == 2
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        assert {text for (text,) in cursor.fetchall()} >= {claim, mark, *FRAME}
 
 
 def look() -> list[Hint]:
@@ -176,7 +187,7 @@ def test_who_has_lost_them_goes_on_without() -> None:
 
 
 def test_who_may_not_prepare_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plans, "PREPARE", plans.PREPARE + "; nonsense")
+    monkeypatch.setattr(plans, "RULES", plans.RULES + "; nonsense")
     run_some(3)
     assert Note.objects.count() == 3
 
@@ -189,6 +200,16 @@ def test_a_job_that_takes_them_away_fails_once() -> None:
     assert (job.state, job.errors.count()) == ("failed", 1)
     job.execute()
     assert job.state == "executed"
+
+
+def test_a_job_that_leaves_a_pipeline_open_fails_and_its_session_ends() -> None:
+    run_some()
+    job = schedule(abuse.leave_pipeline)
+    with pytest.raises(OperationalError, match="pipeline"):
+        job.execute()
+    assert (job.state, job.errors.count(), Note.objects.count()) == ("failed", 1, 2)
+    run_some(1)
+    assert Note.objects.count() == 3
 
 
 @pytest.mark.parametrize("statement", ["ALTER TABLE async_job ADD COLUMN more integer", "ANALYZE"])
@@ -212,11 +233,3 @@ def test_a_session_that_has_ended_meanwhile_is_no_matter() -> None:
     connection.close()
     plans.prepare("default")
     run_some(1)
-
-
-def sent(statement: str, parameters: list[Any]) -> str:
-    return plans.Plans().planned(statement) % tuple(parameters)
-
-
-def test_what_is_not_prepared_yet_is_sent_as_it_is() -> None:
-    assert sent("SELECT %s", [1]) == "SELECT 1"

@@ -13,7 +13,8 @@ from hypothesis.extra.django import TestCase, TransactionTestCase
 
 from django_async import clock
 from django_async.api import schedule
-from django_async.fetch import Selection
+from django_async.fetch import Fetch, Selection
+from django_async.hints import Hint
 from django_async.models import Group, Job
 from suite.oracle import Oracle, Row
 from suite.testing import examples, run_pass
@@ -219,3 +220,34 @@ def compare(oracle: Oracle) -> None:
             priority,
             row.errors,
         )
+
+
+class WhatPrecedesAHint(TestCase):
+    @examples(40)
+    @given(
+        st.lists(st.tuples(PRIORITIES, st.none() | AGO | AHEAD), max_size=9),
+        PRIORITIES,
+        st.none() | AGO,
+        st.integers(1, 9),
+    )
+    def test_it_is_what_has_a_higher_priority_or_alone_has_a_time(
+        self,
+        planned: list[tuple[int, timedelta | None]],
+        priority: int,
+        ago: timedelta | None,
+        limit: int,
+    ) -> None:
+        now = clock.now("default")
+        for its_priority, its_ago in planned:
+            when = None if its_ago is None else now - its_ago
+            schedule(NOTHING, run_after=when, priority=its_priority)
+        reads = Fetch("default", None, Selection())
+        there = reads.page(None, 99)
+        job = schedule(NOTHING, run_after=None if ago is None else now - ago, priority=priority)
+        [hint] = reads.again([job.pk])
+
+        def precedes(other: Hint) -> bool:
+            alone_has_a_time = hint.scheduled is None and other.scheduled is not None
+            return other.priority > priority or (other.priority == priority and alone_has_a_time)
+
+        assert reads.more_urgent(hint, limit) == [*filter(precedes, there)][:limit]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, connections
 
 from django_async import roundtrips, schedule
 from django_async.models import Job
@@ -81,21 +81,22 @@ def test_a_job_that_has_gone_costs_one_message_and_its_rollback(
 
 
 @contextmanager
-def connected(**options: Any) -> Iterator[None]:
-    """Within the block, the connection was made with these options."""
-    before = connection.settings_dict["OPTIONS"]
+def connected(**settings: Any) -> Iterator[None]:
+    """Within the block, the connection was made with these settings."""
+    before = connection.settings_dict.copy()
     connection.close()
-    connection.settings_dict["OPTIONS"] = {**before, **options}
+    options = {**before["OPTIONS"], **settings.pop("OPTIONS", {})}
+    connection.settings_dict.update(settings, OPTIONS=options)
     try:
         yield
     finally:
         connection.close()
-        connection.settings_dict["OPTIONS"] = before
+        connection.settings_dict.update(before)
 
 
 def form() -> type[roundtrips.OneByOne]:
-    with transaction.atomic():
-        return type(roundtrips.form_for(connection))
+    connection.ensure_connection()
+    return type(roundtrips.form_for(connection))
 
 
 def test_by_default_it_is_coalesced() -> None:
@@ -104,7 +105,7 @@ def test_by_default_it_is_coalesced() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"server_side_binding": True}])
 def test_it_is_coalesced_whoever_binds_the_parameters(options: dict[str, Any]) -> None:
-    with connected(**options):
+    with connected(OPTIONS=options):
         assert form() is roundtrips.Coalesced
         job = schedule(jobs.note)
         job.execute()
@@ -112,11 +113,22 @@ def test_it_is_coalesced_whoever_binds_the_parameters(options: dict[str, Any]) -
 
 
 def test_where_begin_has_options_statements_go_one_by_one() -> None:
-    with connected(isolation_level=2):
+    with connected(OPTIONS={"isolation_level": 2}):
         assert form() is roundtrips.OneByOne
         job = schedule(jobs.note)
         job.execute()
         assert job.state == "executed"
+
+
+def test_a_session_that_is_to_be_checked_first_is_left_to_django() -> None:
+    """As with CONN_HEALTH_CHECKS after close_old_connections(), which a job may call."""
+    with connected(CONN_HEALTH_CHECKS=True, CONN_MAX_AGE=None):
+        job = schedule(jobs.note)
+        connection.close_if_unusable_or_obsolete()
+        assert form() is roundtrips.OneByOne
+        job.execute()
+        assert job.state == "executed"
+        assert form() is roundtrips.Coalesced
 
 
 def test_who_looks_at_statements_sees_each(settings: Any) -> None:

@@ -1,23 +1,28 @@
-"""How many statements it takes: figures of time differ by machine, these do not.
+"""How many statements it takes, and calls: figures of time differ by machine, these do not.
 
 What is counted is every round trip that Django sees, BEGIN and COMMIT with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from types import FrameType
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from django_async import fetch, schedule
+from django_async import fetch, plans, schedule
 from django_async.api import schedule_many
 from django_async.hints import Hint
+from django_async.outcomes import Executed
 from django_async.outlook import outlook
-from suite.jobs import nothing
+from django_async.runner import run_job
+from suite.jobs import note, nothing
+from suite.models import Account
 
 # What is sent at a commit counts as well.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -120,3 +125,51 @@ def test_a_glance_is_one_statement_for_new_jobs_and_one_for_those_whose_time_has
 
 def page(after: Hint | None) -> list[Hint]:
     return fetch.Fetch("default", None, fetch.Selection()).page(after, PAGE)
+
+
+def calls(work: Callable[[], Any]) -> int:
+    """How many functions are called meanwhile, of Python and of C."""
+    found = 0
+
+    def count(_frame: FrameType, event: str, _arg: object) -> None:
+        nonlocal found
+        found += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+@pytest.fixture
+def prepares(transactional_db: None) -> Iterator[None]:
+    """As a worker, this process prepares statements."""
+    plans.begin()
+    yield
+    plans.give_up()
+
+
+@pytest.mark.skipif(not ON_POSTGRESQL, reason="elsewhere its statements go through cursors")
+@pytest.mark.usefixtures("prepares")
+def test_an_attempt_takes_fewer_calls_than_the_job_with_one_update_in_atomic() -> None:
+    account = Account.objects.create(name="marked")
+
+    def attempt() -> None:
+        job = hints.pop()
+        assert isinstance(run_job(job, "default", "token"), Executed)
+
+    def bare() -> None:
+        with transaction.atomic():
+            note("bare")
+            Account.objects.filter(pk=account.pk).update(balance=1)
+
+    for _ in range(3):
+        schedule(note, ["queued"])
+    hints = page(None)
+    for _ in range(2):  # what is prepared after the first one is looked up by the second one
+        attempt()
+        plans.prepare("default")
+    bare()
+    assert calls(attempt) < 0.9 * calls(bare)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from django_async import clock, plans, schedule
-from django_async.errors import JobNotRunnable
+from django_async import clock, plans, schedule, store
+from django_async.errors import JobNotRunnable, TransactionEnded
 from django_async.models import Error, Job
 from suite import abuse, jobs
 from suite.attempts import WAYS, assert_no_effects, assert_one_failure, attempt, notes
@@ -87,6 +87,9 @@ ABUSES = {
     abuse.close_connection: "ConnectionClosed",
     abuse.rollback: "TransactionEnded",
     abuse.open_durable_block: "RuntimeError('A durable atomic block",
+    abuse.leave_block_open: "TransactionOpen",
+    abuse.leave_blocks_open_and_fail: "RuntimeError('and failed')",
+    abuse.leave_too_many_blocks: "TransactionEnded",
     abuse.delete_itself: "JobRowGone",
     abuse.finish_itself: "JobRowGone",
 }
@@ -100,6 +103,23 @@ def test_a_job_that_fails_leaves_its_error_and_no_effects(
     job = run(schedule(function))
     assert_one_failure(job, ABUSES[function])
     assert_no_effects()
+
+
+def test_a_failure_is_not_recorded_outside_of_a_transaction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a job that has left the queue's own block nobody holds the row any more."""
+    inside: list[bool] = []
+    record = store.record
+
+    def look(*args: Any) -> Any:
+        inside.append(connection.in_atomic_block)
+        return record(*args)
+
+    monkeypatch.setattr(store, "record", look)
+    with pytest.raises(TransactionEnded):
+        schedule(abuse.leave_too_many_blocks).execute()
+    assert inside == [True]
 
 
 @no_sessions

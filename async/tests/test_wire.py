@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -57,6 +61,36 @@ def test_a_moment_beyond_the_calendar_stays_a_text() -> None:
     assert ask("SELECT 'infinity'::timestamptz") == ("infinity",)
 
 
+@pytest.mark.parametrize("value", [*VALUES, datetime(2026, 10, 25, 1, 30, tzinfo=UTC)])
+@pytest.mark.parametrize("use_tz", [False, True])
+def test_rows_are_those_of_a_cursor(settings: Any, value: Any, use_tz: bool) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "Asia/Kathmandu"
+    connection.close()
+    connection.ensure_connection()
+    kind = {int: "bigint", datetime: "timestamptz"}.get(type(value), "text")
+    sql = f"SELECT number, %s::{kind}, NULL FROM generate_series(1, 3) number"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [value])
+        rows = cursor.fetchall()
+    assert list(map(repr, wire.ask(sql, [value], connection))) == list(map(repr, rows))
+    connection.close()
+
+
+def test_what_no_driver_can_read_is_djangos_error() -> None:
+    with pytest.raises(DataError):
+        wire.ask("SELECT 'infinity'::timestamptz", [], connection)
+
+
+def test_a_notification_that_comes_with_the_answer_is_heard() -> None:
+    heard: list[str] = []
+    connection.connection.add_notify_handler(lambda one: heard.append(one.payload))
+    with connection.cursor() as cursor:
+        cursor.execute("LISTEN something")
+    ask("NOTIFY something, 'new'")
+    assert heard == ["new"]
+    connection.close()
+
+
 def test_of_several_statements_one_is_answered() -> None:
     sql = "SELECT 1; SELECT %s; SELECT 3 WHERE false"
     assert wire.send(sql, ["two"], connection, answer=1) == ("two",)
@@ -83,10 +117,104 @@ def test_the_end_of_the_session_is_an_operational_error() -> None:
     connection.close()
 
 
-def test_what_a_signals_handler_cuts_off_is_a_session_no_more() -> None:
-    class Cut(Exception):
-        pass
+class Cut(Exception):
+    """Of a signal's handler."""
 
+
+@contextmanager
+def cut_at(number: int) -> Iterator[None]:
+    """Within the block, the line of this number in the module is cut off."""
+    lines = count()
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != wire.__file__:
+            return None
+        if event == "line" and next(lines) == number:
+            raise Cut
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def prepare_two() -> None:
+    wire.prepare(b"one", "SELECT $1::text", connection)
+    wire.prepare(b"two", "SELECT 2 WHERE $1::int = 2", connection)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda: wire.send("SELECT %s; SELECT 2", ["one"], connection),
+        lambda: wire.execute([(b"one", ["one"]), (b"two", [2])], connection),
+        lambda: wire.ask("", ["one"], connection, b"one"),
+        lambda: wire.prepare(b"three", "SELECT 3", connection),
+    ],
+    ids=["send", "execute", "ask", "prepare"],
+)
+def test_a_session_that_is_cut_off_anywhere_is_whole_or_known_to_be_none(
+    act: Callable[[], object],
+) -> None:
+    for number in count():
+        connection.close()
+        connection.ensure_connection()
+        prepare_two()
+        try:
+            with cut_at(number):
+                act()
+        except Cut:
+            if trouble.is_alive(connection):
+                assert ask("SELECT %s", "whole") == ("whole",)
+        else:
+            break
+    assert number > 5
+    connection.close()
+
+
+def test_prepared_statements_are_executed_as_one_message() -> None:
+    prepare_two()
+    calls: list[wire.Call] = [(b"one", ["it's"]), (b"two", [2]), (b"two", [3]), (b"one", [None])]
+    answers = [wire.execute(calls, connection, answer) for answer in range(4)]
+    assert answers == [("it's",), (2,), None, (None,)]
+    assert wire.ask("", ["it's"], connection, b"one") == [("it's",)]
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("calls", "error"),
+    [
+        ([(b"two", ["no number"]), (b"three", [])], DataError),
+        ([(b"one", [""]), (b"missing", []), (b"three", [])], ProgrammingError),
+    ],
+)
+def test_an_error_in_a_pipeline_is_djangos_and_nothing_after_it_is_done(
+    calls: list[wire.Call], error: type[Exception]
+) -> None:
+    prepare_two()
+    wire.prepare(b"three", "SELECT set_config('application_name', 'after it', false)", connection)
+    with pytest.raises(error) as caught:
+        wire.execute(calls, connection)
+    assert getattr(caught.value.__cause__, "sqlstate", None)
+    assert ask("SELECT current_setting('application_name')") != ("after it",)
+    connection.close()
+
+
+def test_the_end_of_the_session_ends_a_pipeline() -> None:
+    wire.prepare(b"end", "SELECT pg_terminate_backend(pg_backend_pid())", connection)
+    wire.prepare(b"sleep", "SELECT pg_sleep(60)", connection)
+    with pytest.raises(OperationalError):
+        wire.execute([(b"end", []), (b"sleep", [])], connection)
+    assert not trouble.is_alive(connection)
+    with pytest.raises(OperationalError):
+        wire.execute([(b"end", [])], connection)
+    connection.close()
+
+
+def test_what_a_signals_handler_cuts_off_is_a_session_no_more() -> None:
     def cut(*_: object) -> None:
         raise Cut
 

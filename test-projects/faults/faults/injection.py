@@ -80,7 +80,7 @@ def install() -> None:
     _wrap(store, "claim", before="before the claim", after="after the claim")
     _wrap(BaseDatabaseWrapper, "_savepoint_commit", before="before RELEASE")
     _wrap(roundtrips.OneByOne, "last", after="after the mark")
-    _wrap(roundtrips.Coalesced, "last", before="before RELEASE")
+    _wrap(roundtrips.Coalesced, "last", before="before RELEASE", after="after COMMIT")
     _wrap_commit()
     _wrap_send()
 
@@ -99,15 +99,16 @@ def _wrap(owner: Any, name: str, *, before: str = "", after: str = "") -> None:
 
 
 def _wrap_commit() -> None:
-    """Of a worker's commits, those count in which a job was marked as executed."""
-    owners: tuple[Any, Any] = store, BaseDatabaseWrapper
-    mark, commit = store.mark_executed, owners[1]._commit
+    """Of a worker's commits that are messages of their own, those count in which a job was marked
+    as executed."""
+    owners: tuple[Any, Any] = roundtrips.OneByOne, BaseDatabaseWrapper
+    mark, commit = owners[0].last, owners[1]._commit
     marked = False
 
     @functools.wraps(mark)
     def marking(*args: Any) -> bool:
         nonlocal marked
-        marked = mark(*args)
+        marked = bool(mark(*args))
         return marked
 
     @functools.wraps(commit)
@@ -117,7 +118,7 @@ def _wrap_commit() -> None:
         reach("after COMMIT" if after_mark else "")
         return result
 
-    owners[0].mark_executed, owners[1]._commit = marking, committing
+    owners[0].last, owners[1]._commit = marking, committing
 
 
 def _wrap_send() -> None:

@@ -182,6 +182,22 @@ def open_durable_block() -> None:
         note("inside")
 
 
+def leave_block_open() -> None:
+    transaction.atomic().__enter__()
+    effects()
+
+
+def leave_blocks_open_and_fail() -> None:
+    leave_block_open()
+    leave_block_open()
+    raise RuntimeError("and failed")
+
+
+def leave_too_many_blocks() -> None:
+    effects()
+    transaction.get_connection().atomic_blocks[-1].__exit__(None, None, None)
+
+
 def _own_row() -> Any:
     job = current_job()
     assert job is not None
@@ -613,3 +629,15 @@ def deallocate() -> None:
     """Take the session's prepared statements away, the queue's too."""
     with connection.cursor() as cursor:
         cursor.execute("DEALLOCATE ALL")
+
+
+_left_open: list[object] = []
+"""What would be ended as garbage otherwise."""
+
+
+def leave_pipeline() -> None:
+    """Have an effect, in a pipeline of psycopg that is not ended."""
+    pipeline = connection.connection.pipeline()
+    pipeline.__enter__()
+    _left_open.append(pipeline)
+    note("in a pipeline")

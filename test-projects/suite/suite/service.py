@@ -251,4 +251,4 @@ def place(service: Service, rank: int, parents: int) -> None:
 
 def names(served: Served) -> Sequence[str]:
     """The calls of the jobs that ended, in order."""
-    return [outcome.label for outcome in served.ended]
+    return [str(outcome.label) for outcome in served.ended]

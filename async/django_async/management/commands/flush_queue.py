@@ -35,7 +35,7 @@ from django_async.lane import Lane
 from django_async.management import arguments
 from django_async.parents import Registration
 from django_async.patrol import Interval, Patrol
-from django_async.terms import Options, Summary
+from django_async.terms import Attempt, Options, Summary
 from django_async.upkeep import (
     Accountant,
     Cleaner,
@@ -131,7 +131,7 @@ class Command(BaseCommand):
             clock=time.monotonic,
             stop=stop,
             report=shown,
-            attempt=worker.attempt if options["workers"] else runner.run_job,
+            attempt=_attempt(options),
             options=_options(options),
             duties=duties,
             metrics=counted,
@@ -181,6 +181,13 @@ class Command(BaseCommand):
             options["forever"] and options["keep_going"] is not False
         ):
             raise CommandError(report.describe(summary.first_failure), returncode=1)
+
+
+def _attempt(options: dict[str, Any]) -> Attempt:
+    """What makes an attempt at a job: a worker, or this process itself."""
+    if not options["workers"]:
+        return runner.run_job
+    return worker.attempt_aloud if options["verbosity"] >= report.EACH else worker.attempt
 
 
 def _lane(using: str, pool: Pool, options: dict[str, Any]) -> Lane:
