@@ -144,8 +144,10 @@ def calls(work: Callable[[], Any]) -> int:
 
 
 @pytest.fixture
-def prepares(transactional_db: None) -> Iterator[None]:
-    """As a worker, this process prepares statements."""
+def prepares(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As a worker, this process prepares statements; and it has no use for OpenTelemetry, which the
+    tests of traces load."""
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
     plans.begin()
     yield
     plans.give_up()
