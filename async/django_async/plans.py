@@ -29,6 +29,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import wire
 from django_async.trouble import is_alive, is_between, is_psycopg3
+from django_async.wire import Statement
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +44,6 @@ GONE = ("26000", "0A000")
 
 RULES = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan"
 """For the planner, while statements are prepared."""
-
-Statement = tuple[str, Sequence[Any]]
-"""And its parameters."""
 
 
 class Plans:

@@ -5,7 +5,7 @@
     one by one    BEGIN, the claim, SAVEPOINT … RELEASE, the mark, COMMIT
     coalesced     (BEGIN; the claim; SAVEPOINT) … (RELEASE; the mark; COMMIT)
 
-A short job costs mostly its messages: on PostgreSQL the second form takes about a third less time.
+A short job costs mostly its messages: the second form takes about a third less time.
 In it the blocks are Django's own, of atomic(), and keep its books; but entered, and left after all
 has gone well, they write down what Django would have sent, and send nothing. What does not end well
 goes Django's way in either form: statement by statement. So does everything while somebody looks at
@@ -14,29 +14,37 @@ the connection's statements, as with DEBUG or with an execute_wrapper().
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_async import conf, plans, wire
+from django_async import conf, multiquery, plans, wire
 from django_async.errors import TransactionEnded
 from django_async.locks import Row, ask_cursor
-from django_async.trouble import is_aborted, is_idle, is_within_transaction
+from django_async.trouble import error_number, is_aborted, is_idle, is_within_transaction
+from django_async.wire import Statement
 
 SAVEPOINT = "django_async_job"
 
-_NOTHING_MARKED = "22012"
-"""division_by_zero, which keeps the COMMIT behind a mark that has met no row from being reached."""
+DIVISION_BY_ZERO = "22012"
+"""As PostgreSQL numbers it."""
 
-_NO_SUCH_SAVEPOINT = "3B001"
+OUT_OF_RANGE = 1690
+"""MariaDB's and MySQL's ER_DATA_OUT_OF_RANGE."""
 
 
 def form_for(connection: BaseDatabaseWrapper) -> OneByOne:
     """The form for the transaction that is about to begin on this connection."""
-    return Coalesced(connection) if _can_coalesce(connection) else OneByOne(connection)
+    if conf.current().coalesce:
+        if wire.can_send(connection) and _begins_plainly(connection):
+            return OnPostgreSQL(connection)
+        if multiquery.can_send(connection):
+            return OnMySQL(connection)
+    return OneByOne(connection)
 
 
 class OneByOne:
@@ -65,20 +73,21 @@ class OneByOne:
 
 
 class Coalesced(OneByOne):
-    """BEGIN and SAVEPOINT travel with the claim, RELEASE and COMMIT with the mark."""
+    """BEGIN and SAVEPOINT travel with the claim, RELEASE and COMMIT with the mark.
+
+    Attributes:
+        begin: what begins the transaction.
+        commit: what ends it.
+        no_such_savepoint: how the server numbers this error.
+    """
+
+    begin: str
+    commit: Sequence[str]
+    no_such_savepoint: str | int
 
     def first(self, sql: str, params: Sequence[Any]) -> Row | None:
-        try:
-            return plans.send(
-                [("BEGIN", ()), (sql, params), (f"SAVEPOINT {SAVEPOINT}", ())],
-                self.connection,
-                answer=1,
-            )
-        except DatabaseError as error:
-            if not plans.goes_on_without(error):
-                raise
-            wire.send("ROLLBACK", [], self.connection)
-            return self.first(sql, params)
+        savepoint = f"SAVEPOINT {SAVEPOINT}", ()
+        return self.send([(self.begin, ()), (sql, params), savepoint], answer=1)
 
     def transaction(self) -> AbstractContextManager[None]:
         return _Transaction(self.connection)
@@ -92,18 +101,74 @@ class Coalesced(OneByOne):
         Raises:
             TransactionEnded: the job has ended the transaction, and begun another one.
         """
-        mark = f"WITH marked AS ({sql} RETURNING 1) SELECT 1 / COUNT(*) FROM marked"
-        release = f"RELEASE SAVEPOINT {SAVEPOINT}"
+        release = f"RELEASE SAVEPOINT {SAVEPOINT}", ()
+        commit = [(one, ()) for one in self.commit]
         try:
-            plans.send([(release, ()), (mark, params), ("COMMIT", ())], self.connection)
+            self.send([release, *self.mark(sql, params), *commit])
         except DatabaseError as error:
-            state = getattr(error.__cause__, "sqlstate", None)
-            if state == _NO_SUCH_SAVEPOINT:
+            if error_number(error) == self.no_such_savepoint:
                 raise TransactionEnded from error
-            if state == _NOTHING_MARKED and is_aborted(self.connection):
+            if self.says_nothing_marked(error):
                 return False
             raise
         return True
+
+    @abstractmethod
+    def mark(self, sql: str, params: Sequence[Any]) -> Iterator[Statement]:
+        """The mark, so that it fails if it meets no row: a COMMIT behind it is not reached then."""
+
+    @abstractmethod
+    def says_nothing_marked(self, error: DatabaseError) -> bool:
+        """Whether it was that."""
+
+    @abstractmethod
+    def send(self, statements: Sequence[Statement], answer: int = 0) -> Row | None:
+        """Send statements as one message; the first row of the answer to the one of this number."""
+
+
+class OnPostgreSQL(Coalesced):
+    """Prepared, and executed by their names (plans.py)."""
+
+    begin, commit = "BEGIN", ("COMMIT",)
+    no_such_savepoint = "3B001"
+
+    def mark(self, sql: str, params: Sequence[Any]) -> Iterator[Statement]:
+        yield f"WITH marked AS ({sql} RETURNING 1) SELECT 1 / COUNT(*) FROM marked", params
+
+    def says_nothing_marked(self, error: DatabaseError) -> bool:
+        # A deferred constraint that divides by zero has ended the transaction.
+        return error_number(error) == DIVISION_BY_ZERO and is_aborted(self.connection)
+
+    def send(self, statements: Sequence[Statement], answer: int = 0) -> Row | None:
+        return plans.send(statements, self.connection, answer)
+
+    def first(self, sql: str, params: Sequence[Any]) -> Row | None:
+        try:
+            return super().first(sql, params)
+        except DatabaseError as error:
+            if not plans.goes_on_without(error):
+                raise
+            wire.send("ROLLBACK", [], self.connection)
+            return self.first(sql, params)
+
+
+class OnMySQL(Coalesced):
+    """Also on MariaDB. As Django has it, the session begins transactions by itself meanwhile: what
+    a job does behind a COMMIT of its own is in one, too."""
+
+    begin, commit = "SET autocommit = 0", ("COMMIT", "SET autocommit = 1")
+    no_such_savepoint = 1305
+
+    def mark(self, sql: str, params: Sequence[Any]) -> Iterator[Statement]:
+        yield sql, params
+        yield f"SELECT {2**63 - 1} + (ROW_COUNT() <> 1)", ()
+
+    def says_nothing_marked(self, error: DatabaseError) -> bool:
+        # A trigger of the application's may go out of range as well.
+        return error_number(error) == OUT_OF_RANGE and "row_count()" in str(error).lower()
+
+    def send(self, statements: Sequence[Statement], answer: int = 0) -> Row | None:
+        return multiquery.send(statements, self.connection, answer)
 
 
 class _Block(transaction.Atomic):
@@ -132,8 +197,9 @@ class _Transaction(_Block):
         self._set_autocommit(True)
 
     def _set_autocommit(self, on: bool) -> None:
-        with self.connection.wrap_database_errors:
-            self.connection.connection.autocommit = on
+        if self.connection.vendor == "postgresql":  # where psycopg would begin transactions
+            with self.connection.wrap_database_errors:
+                self.connection.connection.autocommit = on
         self.connection.autocommit = on
 
 
@@ -152,9 +218,7 @@ class _Savepoint(_Block):
         self.connection.atomic_blocks.pop()
 
 
-def _can_coalesce(connection: Any) -> bool:
-    """Whether the transaction is the outermost one, its BEGIN has no options, and nobody looks."""
-    if not (conf.current().coalesce and wire.can_send(connection)):
-        return False
+def _begins_plainly(connection: Any) -> bool:
+    """Whether BEGIN has no options."""
     session = connection.connection
     return (session.isolation_level, session.read_only, session.deferrable) == (None, None, None)

@@ -54,25 +54,33 @@ def is_aborted(connection: BaseDatabaseWrapper) -> bool:
 
 
 def is_within_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Whether PostgreSQL is in a transaction that can go on."""
-    return _is_at(IN_TRANSACTION, connection)
+    """Whether the session is in a transaction that can go on. (Those of MariaDB and MySQL tell no
+    more than that they begin one with their next statement, if they are in none.)"""
+    session = _session_of(connection)
+    if session is None:
+        return False
+    if connection.vendor == "mysql":
+        return not session.get_autocommit()
+    return bool(session.pgconn.transaction_status == IN_TRANSACTION)
 
 
 def is_idle(connection: BaseDatabaseWrapper) -> bool:
-    """Whether PostgreSQL is in no transaction."""
-    return _is_at(IDLE, connection)
+    """Whether the session is in no transaction, and begins none with its next statement."""
+    session = _session_of(connection)
+    if session is None:
+        return False
+    if connection.vendor == "mysql":
+        return bool(session.get_autocommit())
+    return bool(session.pgconn.transaction_status == IDLE)
 
 
 def is_between(connection: BaseDatabaseWrapper) -> bool:
-    """Whether PostgreSQL is in no transaction, and none is about to begin."""
+    """Whether the session is in no transaction, and none is about to begin."""
     return is_idle(connection) and not connection.in_atomic_block and connection.autocommit
 
 
-def _is_at(status: int, connection: BaseDatabaseWrapper) -> bool:
-    """Whether psycopg's session is there, and its transaction in this status."""
-    session = connection.connection
-    is_there = session is not None and not connection.closed_in_transaction
-    return is_there and session.pgconn.transaction_status == status
+def _session_of(connection: BaseDatabaseWrapper) -> Any:
+    return None if connection.closed_in_transaction else connection.connection
 
 
 def is_psycopg3(connection: BaseDatabaseWrapper) -> bool:
@@ -115,6 +123,12 @@ def is_conflict(error: BaseException, using: str) -> bool:
     was at work for longer than the timeout; or, where the isolation level is higher than READ
     COMMITTED, the row was changed since the transaction's snapshot."""
     return any(_is_conflict(link, connections[using].vendor) for link in _chain(error))
+
+
+def error_number(error: BaseException) -> Any:
+    """How the server numbers what Django has raised."""
+    cause: Any = error.__cause__
+    return getattr(cause, "sqlstate", None) or (cause and cause.args and cause.args[0])
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -41,6 +41,9 @@ _PIPELINES = 140_000
 
 Row = tuple[Any, ...]
 
+Statement = tuple[str, Sequence[Any]]
+"""And its parameters."""
+
 Call = tuple[bytes, Sequence[Any]]
 """The name of a prepared statement, and its parameters."""
 
@@ -48,10 +51,8 @@ Call = tuple[bytes, Sequence[Any]]
 def can_send(connection: Any) -> bool:
     """Whether a message may go out now: outside of transactions, and while nobody looks at the
     connection's statements."""
-    if not (IS_POSSIBLE and is_psycopg3(connection) and is_between(connection)):
-        return False
-    is_checked = connection.health_check_done or not connection.health_check_enabled
-    return is_checked and not workplace.is_watched(connection)
+    can = IS_POSSIBLE and is_psycopg3(connection) and is_between(connection)
+    return can and workplace.may_be_bypassed(connection)
 
 
 @cache

@@ -159,6 +159,13 @@ def is_watched(connection: BaseDatabaseWrapper) -> bool:
     return connection.queries_logged or watches
 
 
+def may_be_bypassed(connection: Any) -> bool:
+    """Whether nobody misses what goes past Django's cursors: neither somebody who looks at the
+    connection's statements, nor Django, which may be about to check the session first."""
+    is_checked = connection.health_check_done or not connection.health_check_enabled
+    return is_checked and not is_watched(connection)
+
+
 def _is_of_the_session(sql: str) -> bool:
     # Statements come again and again, and looking one up is ten times faster than reading it.
     return _read(sql) if len(sql) <= _LONGEST_KEPT else _OF_THE_SESSION.search(sql) is not None

@@ -34,7 +34,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 Run = Callable[[Job], Job]
 
 
-FORMS = ["coalesced", "prepared", "one by one"] if ON_POSTGRES else ["one by one"]
+FORMS = [
+    "one by one",
+    *(["coalesced"] if not ON_SQLITE else []),
+    *(["prepared"] if ON_POSTGRES else []),
+]
 
 
 @pytest.fixture(params=FORMS, autouse=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from django.db import DataError, OperationalError, ProgrammingError, connection
 
 from django_async import trouble, wire
+from suite.cutting import Cut, cut_at
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -117,30 +116,6 @@ def test_the_end_of_the_session_is_an_operational_error() -> None:
     connection.close()
 
 
-class Cut(Exception):
-    """Of a signal's handler."""
-
-
-@contextmanager
-def cut_at(number: int) -> Iterator[None]:
-    """Within the block, the line of this number in the module is cut off."""
-    lines = count()
-
-    def trace(frame: Any, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename != wire.__file__:
-            return None
-        if event == "line" and next(lines) == number:
-            raise Cut
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
 def prepare_two() -> None:
     wire.prepare(b"one", "SELECT $1::text", connection)
     wire.prepare(b"two", "SELECT 2 WHERE $1::int = 2", connection)
@@ -164,7 +139,7 @@ def test_a_session_that_is_cut_off_anywhere_is_whole_or_known_to_be_none(
         connection.ensure_connection()
         prepare_two()
         try:
-            with cut_at(number):
+            with cut_at(number, wire):
                 act()
         except Cut:
             if trouble.is_alive(connection):
