@@ -83,13 +83,13 @@ def cpu(rounds: Sequence[Round], system: str, of: str) -> Row:
     return ["-" if one is NOTHING else f"{one.middle * 1000:.2f}" for one in found]
 
 
-def services_row(rounds: Sequence[Round], number: str, workers: int) -> Row:
+def services_row(rounds: Sequence[Round], system: str, number: str, workers: int) -> Row:
     """The rate of so many services that share these workers, and its ratio to that of one."""
-    rate = spread(each(rounds, OWN, number, "rate"))
-    pairs = (one[OWN] for one in rounds)
+    rate = spread(each(rounds, system, number, "rate"))
+    pairs = (one[system] for one in rounds if system in one)
     to_one = spread(found[number]["rate"] / found["1"]["rate"] for found in pairs)
-    shown = [number, f"{workers // int(number)}", rate.show(), to_one.show(".2f")]
-    return [*shown, *cpu(rounds, OWN, number)]
+    shown = [system, number, f"{workers // int(number)}", rate.show(), to_one.show(".2f")]
+    return [*shown, *cpu(rounds, system, number)]
 
 
 def fork_row(rounds: Sequence[Round], system: str) -> Row:

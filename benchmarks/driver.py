@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import django
@@ -70,11 +72,47 @@ def drain(workloads: list[str], seconds: float) -> dict[str, Any]:
 
 
 def services(numbers: list[int], seconds: float) -> dict[str, dict[str, float]]:
-    """W1 jobs a second and their CPU time, by the number of services that share the workers."""
+    """W1 jobs a second and their CPU time, by the number of services that share the workers; of the
+    yardstick, by the number of processes that fork them."""
+    if not SYSTEM.workers_of_its_own:
+        return {str(number): _apart(number, seconds) for number in numbers}
     found = {}
     for number in numbers:
         with _service(_adapter().processes(WORKERS // number) * number) as group:
             found[str(number)] = _drained(group, "W1", seconds)
+    return found
+
+
+def _apart(number: int, seconds: float) -> dict[str, float]:
+    """What processes come to in all, each of which forks its share of the workers. The CPU time of
+    the server, which each of them sees, is that of all."""
+    empty()
+    command = [sys.executable, "-m", "benchmarks.driver", "part", json.dumps({"seconds": seconds})]
+    parts = [
+        subprocess.Popen(command, env=_env_of_part(one, number), stdout=subprocess.PIPE, text=True)
+        for one in range(number)
+    ]
+    said = [part.communicate()[0] for part in parts]
+    if failed := [part.returncode for part in parts if part.returncode]:
+        raise RuntimeError(f"Parts of the yardstick failed, with exit codes {failed}.")
+    found = [json.loads(text.strip().splitlines()[-1]) for text in said]
+    return {
+        "rate": sum(one["rate"] for one in found),
+        "workers": mean(one["workers"] for one in found),
+        "server": mean(one["server"] for one in found) / number,
+    }
+
+
+def _env_of_part(one: int, number: int) -> dict[str, str]:
+    folder = Path(os.environ["BENCHMARK_TALLY"], str(one))
+    folder.mkdir()
+    workers = str(WORKERS // number)
+    return {**os.environ, "BENCHMARK_TALLY": str(folder), "BENCHMARK_WORKERS": workers}
+
+
+def part(seconds: float) -> dict[str, float]:
+    """Of a yardstick in several processes, this one's share."""
+    found: dict[str, float] = _adapter().measure("W1", WORKERS, seconds)
     return found
 
 
@@ -303,6 +341,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "drop": drop,
     "drain": drain,
     "services": services,
+    "part": part,
     "enqueue": enqueue,
     "latency": latency,
     "memory": memory,

@@ -194,11 +194,12 @@ def _scaling(record: Record, page: Document) -> None:
 def _services(record: Record, page: Document) -> None:
     page.parts.append(f"## Several services, {_server(record)}\n")
     page.parts.append(texts.SERVICES)
-    head = ["services", "workers of each", "a second", "to one service"]
+    head = ["", "services", "workers of each", "a second", "to one service"]
     rows = [
-        cells.services_row(rounds, number, int(workers))
+        cells.services_row(rounds, system, number, int(workers))
         for workers, rounds in record.runs.items()
-        for number in rounds[0][OWN]
+        for system in sorted(rounds[0])
+        for number in rounds[0][system]
     ]
     page.table([*head, "parents' ms", "workers' ms", "servers' ms"], rows)
 

@@ -155,8 +155,10 @@ def _round(
 
 def _takes_part(system: System, operation: str) -> bool:
     """Where there is no queue, nobody waits; what the yardstick enqueues nobody runs."""
-    if operation in OWN_MODULES or operation == "services":
+    if operation in OWN_MODULES:
         return system.name == OWN
+    if operation == "services":
+        return system.name in (OWN, YARDSTICK)
     if operation == "forks":
         return system.forks
     if operation == "enqueue" and system.name == YARDSTICK:

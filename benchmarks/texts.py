@@ -64,6 +64,7 @@ W1 jobs a second; CPU milliseconds a job, by who spends them.
 SERVICES = """\
 W1 jobs a second with as many workers in one service as in several: each has a parent of its own, as
 on a host of its own. Here they share the machine, and no network lies between them and the server.
+The yardstick's workers are forked by as many processes: what it loses so has to do with no queue.
 CPU milliseconds a job.
 """
 

@@ -170,10 +170,19 @@ def test_the_page_compares_a_fork_for_each_job_with_a_bare_loop() -> None:
 
 def test_the_page_compares_several_services_with_one_of_as_many_workers() -> None:
     one = {"rate": 1000.0, "parent": 1e-4, "workers": 8e-4, "server": 5e-4}
-    rounds = [{OWN: {"1": one, "3": {**one, "rate": rate}}} for rate in (900.0, 950.0, 800.0)]
+    yardstick = {number: {"rate": 900.0, "workers": 7e-4, "server": 3e-4} for number in "13"}
+    rounds = [
+        {OWN: {"1": one, "3": {**one, "rate": rate}}, YARDSTICK: yardstick}
+        for rate in (900.0, 950.0, 800.0)
+    ]
     page, _ = report.document([record(experiment="services", names=[], runs={"12": rounds})])
-    assert "| 1 | 12 | 1,000 (1,000 to 1,000) | 1.00 (1.00 to 1.00) | 0.10 | 0.80 | 0.50 |" in page
-    assert "| 3 | 4 | 900 (800 to 950) | 0.90 (0.80 to 0.95) | 0.10 | 0.80 | 0.50 |" in page
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    assert lines[2:6] == [
+        f"| {OWN} | 1 | 12 | 1,000 (1,000 to 1,000) | 1.00 (1.00 to 1.00) | 0.10 | 0.80 | 0.50 |",
+        f"| {OWN} | 3 | 4 | 900 (800 to 950) | 0.90 (0.80 to 0.95) | 0.10 | 0.80 | 0.50 |",
+        f"| {YARDSTICK} | 1 | 12 | 900 (900 to 900) | 1.00 (1.00 to 1.00) | - | 0.70 | 0.30 |",
+        f"| {YARDSTICK} | 3 | 4 | 900 (900 to 900) | 1.00 (1.00 to 1.00) | - | 0.70 | 0.30 |",
+    ]
 
 
 def test_a_fork_for_each_job_is_measured_of_those_that_can() -> None:
