@@ -28,7 +28,7 @@ from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import wire
-from django_async.trouble import is_alive, is_between, is_psycopg3
+from django_async.trouble import error_number, is_alive, is_between, is_psycopg3
 from django_async.wire import Statement
 
 logger = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ def ask(sql: str, params: Sequence[Any], connection: BaseDatabaseWrapper) -> lis
 def goes_on_without(error: DatabaseError) -> bool:
     """Give up if a statement was refused that the session was thought to have prepared; whether it
     was that, so that it is to be sent as it is."""
-    is_gone = _process.prepares and getattr(error.__cause__, "sqlstate", None) in GONE
+    is_gone = _process.prepares and error_number(error) in GONE
     if is_gone:
         give_up()
     return is_gone

@@ -14,7 +14,7 @@ the connection's statements, as with DEBUG or with an execute_wrapper().
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -72,7 +72,7 @@ class OneByOne:
             return bool(cursor.rowcount == 1)
 
 
-class Coalesced(OneByOne):
+class Coalesced(OneByOne, ABC):
     """BEGIN and SAVEPOINT travel with the claim, RELEASE and COMMIT with the mark.
 
     Attributes:

@@ -112,10 +112,8 @@ def has_failed(stop: BaseException, connection: BaseDatabaseWrapper) -> bool:
 def has_no_tables(error: BaseException) -> bool:
     """Whether a table, or a column, of the queue is not there: the database is being made, or its
     migrations are still to come."""
-    cause = error.__cause__ or error
-    number = getattr(cause, "sqlstate", None) or (cause.args and cause.args[0])
     text = str(error) if isinstance(error, OperationalError) else ""
-    return number in MISSING or text.startswith(("no such table", "no such column"))
+    return error_number(error) in MISSING or text.startswith(("no such table", "no such column"))
 
 
 def is_conflict(error: BaseException, using: str) -> bool:
@@ -126,9 +124,9 @@ def is_conflict(error: BaseException, using: str) -> bool:
 
 
 def error_number(error: BaseException) -> Any:
-    """How the server numbers what Django has raised."""
-    cause: Any = error.__cause__
-    return getattr(cause, "sqlstate", None) or (cause and cause.args and cause.args[0])
+    """How the server numbers what Django, or the driver, has raised."""
+    cause = error.__cause__ or error
+    return getattr(cause, "sqlstate", None) or (cause.args and cause.args[0])
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -143,10 +141,7 @@ def _is_conflict(error: BaseException, vendor: str) -> bool:
         return False
     if vendor == "sqlite":
         return "locked" in str(error)
-    cause = error.__cause__
-    return getattr(cause, "sqlstate", None) in CONFLICTS or bool(
-        cause and cause.args and cause.args[0] in CONFLICTS
-    )
+    return error_number(error) in CONFLICTS
 
 
 def knock(connection: BaseDatabaseWrapper) -> None:
