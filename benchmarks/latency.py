@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any
 
 from benchmarks import processes, tally
@@ -17,6 +18,9 @@ SILENCE = 2.0
 POLL_MIN to POLL_MAX."""
 DEADLINE = 30.0
 """Seconds after which a job that has not run is a failure of the benchmark."""
+LOOK = 0.005
+"""Seconds between looks whether a probe has run: the job itself writes down when. Who looks more
+often takes a CPU from what is measured."""
 SETTLED = 1.0
 """Seconds until a queue has noticed that it has nothing more to do."""
 
@@ -54,12 +58,13 @@ def delays(adapter: Adapter, group: processes.Group, load: float) -> tuple[list[
     found, began, sent = [], time.monotonic(), 0
     for number in range(PROBES):
         pause = time.monotonic() + random.uniform(0.03, 0.07)  # in no step with the queue
-        while time.monotonic() < pause:
-            if sent < (time.monotonic() - began) * load:
+        while (now := time.monotonic()) < pause:
+            due = began + sent / load if load else inf
+            if due <= now:
                 adapter.enqueue("W1", "")
                 sent += 1
             else:
-                time.sleep(0.0005)
+                time.sleep(min(due, pause) - now)
         found.append(_delay(adapter, number))
         group.check()
     seconds = time.monotonic() - began
@@ -70,7 +75,7 @@ def delays(adapter: Adapter, group: processes.Group, load: float) -> tuple[list[
 def _delay(adapter: Adapter, number: int) -> float:
     adapter.enqueue("probe", str(number))
     returned = time.monotonic()
-    processes.wait_for(partial(tally.probe, number), DEADLINE, every=0.001)
+    processes.wait_for(partial(tally.probe, number), DEADLINE, every=LOOK)
     return (tally.probe(number) - returned) * 1000
 
 
