@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_async import coroutines, current, liveness, payload, policy, titles, trouble
+from django_async import coroutines, current, liveness, payload, policy, sessions, titles, trouble
 from django_async.hints import Hint
 from django_async.locks import Ask, Claimed
 from django_async.outcomes import Attempted, Away, Busy, Failure, Outcome, unsuccessful
@@ -47,6 +47,7 @@ class Attempt:
         self.result: Any = None
         self.error: BaseException | None = None
         self.last_session: Any = None
+        self.has_new_session = False
         self.witness = Witness(using)
         self.began = time.monotonic()
 
@@ -61,6 +62,7 @@ class Attempt:
 
     def connect(self) -> None:
         """Have a session, and remember it: Django may put another one in its place."""
+        self.has_new_session = self.connection.connection is None
         self.connection.ensure_connection()
         self.last_session = self.connection.connection
 
@@ -100,7 +102,9 @@ class Attempt:
             self.connection.close()
             return Away(self.hint, str(error))
         elif not trouble.is_conflict(error, self.using):
-            raise error
+            if self.has_new_session:
+                raise error
+            sessions.end(self.connection)  # an earlier job may have changed it
         return Busy(self.hint)
 
     def _has_lost_session(self) -> bool:
@@ -112,7 +116,7 @@ class Attempt:
 
     def drop_dead_connection(self) -> None:
         if not trouble.is_alive(self.connection):
-            self.connection.close()
+            sessions.end(self.connection)
 
     def ended(self, failure: Failure, settlement: Settlement) -> Outcome:
         """The end of an attempt that did not succeed."""

@@ -33,7 +33,7 @@ from django_async.attempt import Attempt
 from django_async.errors import StopNow, TransactionOpen
 from django_async.locks import Claimed
 from django_async.outcomes import Away, Executed, Failure, Lost, Outcome, Undecided
-from django_async.sessions import forget_transaction
+from django_async.sessions import end, forget_transaction
 from django_async.workplace import is_left_open
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class DetachedAttempt(Attempt):
         is_open = is_left_open(self.connection) or self._is_open_on_server()
         if is_open:
             forget_transaction(self.connection)
-            self.connection.close()
+            end(self.connection)
         return is_open
 
     def _is_open_on_server(self) -> bool:

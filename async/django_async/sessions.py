@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -161,6 +161,16 @@ def forget_transaction(connection: BaseDatabaseWrapper) -> None:
     connection.savepoint_ids = []
     connection.atomic_blocks = []
     connection.run_on_commit = []
+
+
+def end(connection: BaseDatabaseWrapper) -> None:
+    """End the session. Django's close() would give it back to its pool, if there is one, and so to
+    the next job."""
+    session: Any = connection.connection
+    if session is not None and getattr(connection, "pool", None):
+        with suppress(Exception):  # it has ended already
+            session.close()
+    connection.close()
 
 
 def _number(connection: BaseDatabaseWrapper) -> int | None:

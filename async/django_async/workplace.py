@@ -32,7 +32,7 @@ from django.db.backends.signals import connection_created
 from django.utils import timezone, translation
 from django.utils.module_loading import import_string
 
-from django_async.sessions import forget_transaction
+from django_async.sessions import end, forget_transaction
 from django_async.trouble import IDLE
 
 logger = logging.getLogger(__name__)
@@ -41,20 +41,26 @@ T = TypeVar("T")
 
 _OF_THE_SESSION = re.compile(
     r"""
-    (?: \A | ; ) \s* (?:
+    (?: \A | ; ) (?: \s | /\* [\s\S]*? \*/ | -- .* \n )* (?:
         SET \s+ (?! LOCAL\b | TRANSACTION\b | CONSTRAINTS\b )
+      | RESET\b | EXECUTE \s+ IMMEDIATE\b
       | LISTEN\b | PREPARE\b | DECLARE\b | ATTACH\b | USE\b | HANDLER\b
       | PRAGMA \s+ [\w.]+ \s* =
       | LOCK \s+ TABLES?
       | CREATE \s+ (?: OR \s+ REPLACE \s+ )? (?: GLOBAL \s+ | LOCAL \s+ )? TEMP
     )
     | \b set_config \s* \( (?! \s* 'idle_in_transaction_session_timeout' )
+    | \b INTO \s+ (?: GLOBAL \s+ | LOCAL \s+ )? TEMP
+    | \b pg_settings\b
     | \b pg_ (?: try_ )? advisory_lock
     | \b (?: GET_LOCK | RELEASE_ALL_LOCKS ) \s* \(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
 """Statements whose effect outlasts the transaction. (The claim's own ``set_config`` does not.)"""
+
+_SET_LOCAL = re.compile(r"\bSET\s+LOCAL\b", re.IGNORECASE)
+"""Which is of the session as well, on MariaDB and MySQL."""
 
 _in_c: Any = import_module("_signal") if "_signal" in sys.builtin_module_names else signal
 """What wraps these functions makes an enumeration's member of each signal, which takes ten times as
@@ -139,12 +145,13 @@ class Workplace:
             connection.queries_log.clear()
             if connection.alias in self._soiled or is_left_open(connection):
                 forget_transaction(connection)
-                connection.close()
+                end(connection)
         self._soiled.clear()
 
     def _look_at(self, execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
-        if _is_of_the_session(sql if isinstance(sql, str) else repr(sql)):
-            self._soiled.add(context["connection"].alias)
+        connection = context["connection"]
+        if _is_of_the_session(_text(sql, connection), connection.vendor):
+            self._soiled.add(connection.alias)
         return execute(sql, params, many, context)
 
     def _is_new(self, connection: BaseDatabaseWrapper, **_: Any) -> None:
@@ -166,27 +173,34 @@ def may_be_bypassed(connection: Any) -> bool:
     return is_checked and not is_watched(connection)
 
 
-def _is_of_the_session(sql: str) -> bool:
+def _text(sql: Any, connection: BaseDatabaseWrapper) -> str:
+    if isinstance(sql, str):
+        return sql
+    return sql.as_string(connection.connection) if hasattr(sql, "as_string") else repr(sql)
+
+
+def _is_of_the_session(sql: str, vendor: str) -> bool:
     # Statements come again and again, and looking one up is ten times faster than reading it.
-    return _read(sql) if len(sql) <= _LONGEST_KEPT else _OF_THE_SESSION.search(sql) is not None
+    return _read(sql, vendor) if len(sql) <= _LONGEST_KEPT else _search(sql, vendor)
 
 
-@lru_cache(maxsize=1000)
-def _read(sql: str) -> bool:
-    return _OF_THE_SESSION.search(sql) is not None
+def _search(sql: str, vendor: str) -> bool:
+    is_set = vendor == "mysql" and _SET_LOCAL.search(sql)
+    return bool(is_set or _OF_THE_SESSION.search(sql))
+
+
+_read = lru_cache(maxsize=1000)(_search)
 
 
 def is_left_open(connection: BaseDatabaseWrapper) -> bool:
-    """Whether there is a transaction, or what is left of one."""
+    """Whether there is a transaction, what is left of one, or one that begins by itself."""
     if connection.connection is None:
         return connection.in_atomic_block or connection.closed_in_transaction
-    if connection.in_atomic_block or connection.needs_rollback:
+    if connection.in_atomic_block or connection.needs_rollback or not connection.autocommit:
         return True
     if connection.vendor == "postgresql":
         return bool(connection.connection.info.transaction_status != IDLE)
-    if connection.vendor == "sqlite":
-        return bool(connection.connection.in_transaction)
-    return not connection.get_autocommit()
+    return connection.vendor == "sqlite" and bool(connection.connection.in_transaction)
 
 
 def _open_caches() -> None:

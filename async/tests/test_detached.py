@@ -107,6 +107,16 @@ def test_a_transaction_that_it_leaves_open_is_rolled_back_and_a_failure(
     assert attempt(schedule(jobs.note, meta=DETACHED), way, flush).state == "executed"
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_job_that_leaves_autocommit_off_has_failed(way: str, flush: Flush) -> None:
+    """Its end would be written into a transaction that nobody commits."""
+    job = attempt(schedule(alone.set_autocommit_off, meta=DETACHED), way, flush)
+    assert job.state == "failed"
+    assert "TransactionOpen" in job.errors.get().exception
+    assert notes() == ["committed"]
+    assert attempt(schedule(jobs.note, meta=DETACHED), way, flush).state == "executed"
+
+
 def test_max_attempts_and_the_back_off_hold(flush: Flush) -> None:
     before = clock.now("default")
     job = schedule(jobs.fail, meta={"atomic": False, "max_attempts": 2, "backoff": 100})

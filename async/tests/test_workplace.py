@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_async import schedule, workplace
+from django_async import schedule, trouble, workplace
 from django_async.models import Job
-from suite import leaks
+from suite import jobs, leaks
 from suite.models import Note
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -87,6 +87,11 @@ SESSION = {
         "CREATE TEMP TABLE leak (id int)",
         "create temporary table leak (id int)",
         "PREPARE leak AS SELECT 1",
+        "/* why */ SET statement_timeout = '1h'",
+        "-- why\nSET statement_timeout = '1h'",
+        "RESET statement_timeout",
+        "SELECT 1 AS id INTO TEMP leak",
+        "UPDATE pg_settings SET setting = '4711' WHERE name = 'lock_timeout'",
     ],
     "mysql": [
         "SET SESSION lock_wait_timeout = 4711",
@@ -95,6 +100,7 @@ SESSION = {
         "SELECT RELEASE_ALL_LOCKS()",
         "CREATE TEMPORARY TABLE leak (id int)",
         "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "SET LOCAL lock_wait_timeout = 4711",
     ],
     "sqlite": ["PRAGMA cache_size = 4711", "CREATE TEMP TABLE leak (id int)"],
 }[connection.vendor]
@@ -107,6 +113,27 @@ def test_a_sessions_setting_lock_or_table_goes_with_the_session(flush: Flush, sq
     assert flush(workers=1).status == 0
     first, second = (json.loads(result) for result in Job.objects.values_list("result", flat=True))
     assert first != second
+
+
+@pytest.mark.skipif(
+    not trouble.is_psycopg3(connection), reason="only psycopg 3 composes such statements"
+)
+def test_a_setting_that_was_composed_goes_with_the_session_too(flush: Flush) -> None:
+    for _ in range(2):
+        schedule(leaks.compose_and_tell_session, ["SET statement_timeout = '1h'"])
+    assert flush(workers=1).status == 0
+    first, second = (json.loads(result) for result in Job.objects.values_list("result", flat=True))
+    assert first != second
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no sessions")
+def test_a_session_in_which_no_job_can_be_claimed_is_given_up(flush: Flush) -> None:
+    """A job has changed it behind Django's back: that is no failure of the next one."""
+    off = "SET default_transaction_read_only = on" if ON_POSTGRESQL else "SET tx_read_only = 1"
+    schedule(leaks.execute_past_django, [off], priority=9)
+    schedule(jobs.note)
+    assert flush(workers=1).output.startswith("2 executed, 0 failed")
 
 
 @pytest.mark.parametrize(
@@ -129,8 +156,8 @@ def test_other_statements_leave_the_session_open(flush: Flush, sql: str) -> None
 
 def test_a_long_statement_is_looked_at_too() -> None:
     long = f"SELECT {'1, ' * 2000} 1"
-    assert not workplace._is_of_the_session(long)
-    assert workplace._is_of_the_session(f"{long}; SET a = 1")
+    assert not workplace._is_of_the_session(long, connection.vendor)
+    assert workplace._is_of_the_session(f"{long}; SET a = 1", connection.vendor)
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -139,6 +166,17 @@ def test_a_transaction_that_was_left_open_elsewhere_is_rolled_back(flush: Flush)
     schedule(leaks.write, ["other"])
     assert flush(workers=1, keep_going=True).output.startswith("2 executed, 0 failed")
     assert set(Note.objects.using("other").values_list("text", flat=True)) == {"written"}
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_what_a_job_writes_elsewhere_is_committed_though_another_one_left_autocommit_off(
+    flush: Flush,
+) -> None:
+    schedule(leaks.set_autocommit_off, ["other"], priority=9)
+    schedule(leaks.write, ["other"])
+    assert flush(workers=1, keep_going=True).output.startswith("2 executed, 0 failed")
+    texts = set(Note.objects.using("other").values_list("text", flat=True))
+    assert texts == {"committed", "written"}
 
 
 def test_caches_are_closed_as_at_the_end_of_a_request(flush: Flush) -> None:

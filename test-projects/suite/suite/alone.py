@@ -79,6 +79,13 @@ def leave_transaction(how: str) -> None:
     note("uncommitted")
 
 
+def set_autocommit_off() -> None:
+    """Leave no transaction open, but the next statement would begin one."""
+    transaction.set_autocommit(False)
+    note("committed")
+    transaction.commit()
+
+
 def note_unfinished_group() -> None:
     group = Group.objects.get(reference="g")
     final = group.final

@@ -115,6 +115,25 @@ def execute_and_tell_session(sql: str) -> int:
     return id(connection.connection)
 
 
+def compose_and_tell_session(sql: str) -> int:
+    """The same with a statement that psycopg has composed."""
+    from psycopg.sql import SQL, Composed
+
+    return execute_and_tell_session(Composed([SQL(sql)]))  # type: ignore[arg-type]
+
+
+def execute_past_django(sql: str) -> None:
+    """Execute a statement where nobody sees it."""
+    connection.connection.cursor().execute(sql)
+
+
+def set_autocommit_off(alias: str) -> None:
+    """Leave a database so that transactions begin by themselves there, and none is open."""
+    transaction.set_autocommit(False, using=alias)
+    Note.objects.using(alias).create(text="committed")
+    transaction.commit(using=alias)
+
+
 def leave_transaction_open(alias: str) -> None:
     """Enter a transaction of another database, write in it, and never leave it."""
     transaction.atomic(using=alias).__enter__()
