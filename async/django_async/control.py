@@ -23,6 +23,7 @@ from typing import Any
 from django.db import connections
 
 from django_async import cancelling, clock, liveness, pausing
+from django_async.current import LONGEST_MESSAGE
 from django_async.errors import NoticesUnavailable
 from django_async.models import Cancellation, Job, Parent, Running
 from django_async.noticeboard import Noticeboard, noticeboard
@@ -39,8 +40,6 @@ LOOK_AROUND = 0.5
 
 LOOK_AGAIN = 0.1
 """Seconds after which a parent that seemed dead is looked at again."""
-
-LONGEST_MESSAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +107,14 @@ class Control:
             self._complain(error)
         finally:
             self.board.close()
+
+    def is_asked_for(self, job_id: int) -> bool:
+        """Whether somebody wants the job cancelled."""
+        try:
+            requests = [one for one in self.board.requests() if one.job_id == job_id]
+        except NoticesUnavailable:
+            return False
+        return bool(requests and self._valid(requests))
 
     def paused(self) -> frozenset[str]:
         """The queues of which nothing is to be handed out; an empty name is every queue."""

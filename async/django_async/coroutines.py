@@ -23,6 +23,7 @@ from typing import Any
 
 from asgiref.sync import AsyncToSync, async_to_sync, sync_to_async
 
+from django_async.errors import chain
 from forkpool import interruptible, soft_time_limit
 
 Job = Coroutine[Any, Any, Any]
@@ -74,13 +75,12 @@ def _let_go(error: BaseException) -> None:
 
 
 def _frames(error: BaseException | None) -> Iterator[FrameType]:
-    while error is not None:
-        for innermost, _ in traceback.walk_tb(error.__traceback__):
+    for link in chain(error):
+        for innermost, _ in traceback.walk_tb(link.__traceback__):
             frame: FrameType | None = innermost
             while frame is not None:
                 yield frame
                 frame = frame.f_back
-        error = error.__cause__ or error.__context__
 
 
 class _Care:

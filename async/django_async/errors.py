@@ -22,6 +22,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class AsyncError(Exception):
     """The job queue failed."""
@@ -95,3 +97,12 @@ class QueueStopped(AsyncError):
 
 class StopNow(BaseException):
     """The operator asked twice: the running job is rolled back and stays as it was."""
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what it was raised from, each once: a job may have tied them to a ring."""
+    seen: list[BaseException] = []
+    while error is not None and not any(error is one for one in seen):
+        yield error
+        seen.append(error)
+        error = error.__cause__ or error.__context__

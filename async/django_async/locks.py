@@ -31,6 +31,9 @@ LOCK = {
     "postgresql": "FOR NO KEY UPDATE SKIP LOCKED",
     "mysql": "FOR UPDATE SKIP LOCKED",
 }
+TABLE = {"postgresql": "tableoid", "mysql": "DATABASE()", "sqlite": "0"}
+"""Which table of that name it is, or where: a job may be somewhere else than its claim was, by
+``SET LOCAL search_path`` or ``USE``, where another ``async_job`` has a row of the same id."""
 CHUNK = 500
 """Keys in one IN. From 1,000 on MariaDB makes a table of them to join with
 (``in_predicate_conversion_threshold``), reads the whole index, and locks all that it reads."""
@@ -65,6 +68,8 @@ class Claimed:
     """When an attempt without a transaction began that has not ended, by what its row says."""
     due: Any
     """Since when the job is due: its time, or when it was added."""
+    table: Any
+    """See TABLE."""
     started: Any
     """When this attempt began."""
 
@@ -90,7 +95,8 @@ def lock(
         if not _touch(where, params, connection):
             return None
         where, params = "id = %s", [hint.id]
-    sql = f"SELECT {COLUMNS}, {stamp}{idle[0]} FROM async_job WHERE {where}"
+    table = TABLE[connection.vendor]
+    sql = f"SELECT {COLUMNS}, {table}, {stamp}{idle[0]} FROM async_job WHERE {where}"
     sql = f"{sql} {_skip_locked(connection)}"
     row = (ask or partial(ask_cursor, connection))(sql, [*stamp_params, *idle[1], *params])
     return Claimed(hint.id, *row[: len(row) - len(idle[1])]) if row else None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy
+from functools import partial
 from typing import Protocol
 
 from django.db import connections, transaction
 
-from django_async import plans
+from django_async import plans, texts
+from django_async.current import LONGEST_MESSAGE
 from django_async.notices import Cancellation, Running
 from django_async.sidecar import Sidecar
 
@@ -70,7 +73,13 @@ class Tables:
         with transaction.atomic(using=self.using):
             if gone:
                 self._running.filter(parent__token=parent, job__in=gone).delete()
-            self._running.bulk_create(new)
+            texts.write(partial(self._put_up, new), [one.message for one in new], self.using)
+
+    def _put_up(self, new: Sequence[Running], spelt: texts.Spelling) -> None:
+        rows = [copy(one) for one in new]
+        for row in rows:
+            row.message = spelt(row.message)[:LONGEST_MESSAGE]
+        self._running.bulk_create(rows)
 
     def erase(self, parents: Collection[str]) -> None:
         if parents:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django_async.errors import Cancelled as CancelledError
+from django_async.errors import chain
 from django_async.hints import Hint
 from forkpool import TaskInterrupted, TimeLimitExceeded, WorkerDied, explain_memory_error
 
@@ -280,9 +281,7 @@ def storable(text: str) -> str:
 
 def _interruption(error: BaseException | None) -> TaskInterrupted | None:
     """The interruption that the error is, or that it came of: a statement that was cut off, say."""
-    while error is not None and not isinstance(error, TaskInterrupted):
-        error = error.__cause__ or error.__context__
-    return error
+    return next((link for link in chain(error) if isinstance(link, TaskInterrupted)), None)
 
 
 def _path(kind: type[BaseException]) -> str:
@@ -292,5 +291,5 @@ def _path(kind: type[BaseException]) -> str:
 def _repr(error: BaseException) -> str:
     try:
         return repr(error)
-    except Exception:  # noqa: BLE001 - an exception's own __repr__ may do anything
+    except BaseException:  # noqa: BLE001 - an exception's own __repr__ may do anything
         return f"<{type(error).__qualname__}, whose repr() failed>"

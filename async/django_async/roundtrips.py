@@ -33,6 +33,12 @@ SAVEPOINT = "django_async_job"
 DIVISION_BY_ZERO = "22012"
 """As PostgreSQL numbers it."""
 
+NO_SUCH_SAVEPOINT = "3B001"
+"""An SQLSTATE."""
+
+DOES_NOT_EXIST = 1305
+"""MariaDB's and MySQL's ER_SP_DOES_NOT_EXIST."""
+
 OUT_OF_RANGE = 1690
 """MariaDB's and MySQL's ER_DATA_OUT_OF_RANGE."""
 
@@ -78,12 +84,10 @@ class Coalesced(OneByOne, ABC):
     Attributes:
         begin: what begins the transaction.
         commit: what ends it.
-        no_such_savepoint: how the server numbers this error.
     """
 
     begin: str
     commit: Sequence[str]
-    no_such_savepoint: str | int
 
     def first(self, sql: str, params: Sequence[Any]) -> Row | None:
         savepoint = f"SAVEPOINT {SAVEPOINT}", ()
@@ -106,7 +110,7 @@ class Coalesced(OneByOne, ABC):
         try:
             self.send([release, *self.mark(sql, params), *commit])
         except DatabaseError as error:
-            if error_number(error) == self.no_such_savepoint:
+            if self.says_no_savepoint(error):
                 raise TransactionEnded from error
             if self.says_nothing_marked(error):
                 return False
@@ -116,6 +120,10 @@ class Coalesced(OneByOne, ABC):
     @abstractmethod
     def mark(self, sql: str, params: Sequence[Any]) -> Iterator[Statement]:
         """The mark, so that it fails if it meets no row: a COMMIT behind it is not reached then."""
+
+    @abstractmethod
+    def says_no_savepoint(self, error: DatabaseError) -> bool:
+        """Whether there was no savepoint to be released: this transaction is another one."""
 
     @abstractmethod
     def says_nothing_marked(self, error: DatabaseError) -> bool:
@@ -130,13 +138,16 @@ class OnPostgreSQL(Coalesced):
     """Prepared, and executed by their names (plans.py)."""
 
     begin, commit = "BEGIN", ("COMMIT",)
-    no_such_savepoint = "3B001"
 
     def mark(self, sql: str, params: Sequence[Any]) -> Iterator[Statement]:
         yield f"WITH marked AS ({sql} RETURNING 1) SELECT 1 / COUNT(*) FROM marked", params
 
+    # A deferred constraint that raises the same has ended the transaction.
+
+    def says_no_savepoint(self, error: DatabaseError) -> bool:
+        return error_number(error) == NO_SUCH_SAVEPOINT and is_aborted(self.connection)
+
     def says_nothing_marked(self, error: DatabaseError) -> bool:
-        # A deferred constraint that divides by zero has ended the transaction.
         return error_number(error) == DIVISION_BY_ZERO and is_aborted(self.connection)
 
     def send(self, statements: Sequence[Statement], answer: int = 0) -> Row | None:
@@ -157,11 +168,15 @@ class OnMySQL(Coalesced):
     a job does behind a COMMIT of its own is in one, too."""
 
     begin, commit = "SET autocommit = 0", ("COMMIT", "SET autocommit = 1")
-    no_such_savepoint = 1305
 
     def mark(self, sql: str, params: Sequence[Any]) -> Iterator[Statement]:
         yield sql, params
-        yield f"SELECT {2**63 - 1} + (ROW_COUNT() <> 1)", ()
+        # With a LIMIT of its own: a job may have set sql_select_limit to 0.
+        yield f"SELECT {2**63 - 1} + (ROW_COUNT() <> 1) LIMIT 1", ()
+
+    def says_no_savepoint(self, error: DatabaseError) -> bool:
+        # The same number is that of a procedure that does not exist.
+        return error_number(error) == DOES_NOT_EXIST and SAVEPOINT in str(error)
 
     def says_nothing_marked(self, error: DatabaseError) -> bool:
         # A trigger of the application's may go out of range as well.

@@ -31,7 +31,7 @@ from typing import Any
 from django.db import Error as DriverError
 from django.db import connections, transaction
 
-from django_async import hooks, parents, payload, policy, stamps, store, trouble
+from django_async import hooks, parents, payload, policy, sessions, stamps, store, trouble
 from django_async.attempt import Attempt, Claim
 from django_async.detached import DetachedAttempt
 from django_async.errors import (
@@ -298,6 +298,8 @@ class AtomicAttempt(Attempt):
         self.error = error
         failure = self.failure(error)
         self.drop_dead_connection()
+        if isinstance(error, JobRowGone) and not self.connection.in_atomic_block:
+            sessions.end(self.connection)  # MariaDB's and MySQL's USE outlasts the transaction
         try:
             settlement = self._settle(failure)
         except DriverError:

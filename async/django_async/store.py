@@ -19,11 +19,11 @@ from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from django_async import clock, conf, liveness, ownership, payload, policy
+from django_async import clock, conf, liveness, ownership, payload, policy, texts
 from django_async.hints import SUSPECTED, Hint
-from django_async.locks import Ask, Claimed, lock, longest_idle
+from django_async.locks import TABLE, Ask, Claimed, lock, longest_idle
 from django_async.models import Error, Job
-from django_async.outcomes import Failure, NextState, after_failure
+from django_async.outcomes import LONGEST_KIND, Failure, NextState, after_failure
 from django_async.pending import BY_KEY_SQL, waits_for_sql
 from django_async.trouble import is_conflict
 
@@ -78,8 +78,8 @@ def mark_executed(
     return tell(
         f"UPDATE async_job SET executed = {stamp}, started = %s, worker = %s, result = %s,"
         " attempts = attempts + 1, cancelled = NULL, discarded = NULL, stamp = NULL"
-        " WHERE id = %s AND executed IS NULL",
-        [*params, claimed.started, liveness.worker(), result, claimed.id],
+        f" WHERE id = %s AND executed IS NULL AND {TABLE[connection.vendor]} = %s",
+        [*params, claimed.started, liveness.worker(), result, claimed.id, claimed.table],
     )
 
 
@@ -197,15 +197,19 @@ def _ask_task(claimed: Claimed, failure: Failure, using: str, path: str) -> obje
 
 def add_error(job_id: int, failure: Failure, using: str) -> None:
     """The trace that every attempt leaves which was not executed."""
-    ago = failure.seconds
-    Error.objects.using(using).create(
-        job_id=job_id,
-        exception=failure.exception,
-        traceback=failure.traceback,
-        kind=failure.kind,
-        worker=failure.worker,
-        started=None if ago is None else timezone.now() - timedelta(seconds=ago),
-    )
+    ago, kind = failure.seconds, failure.kind
+
+    def insert(spelt: texts.Spelling) -> None:
+        Error.objects.using(using).create(
+            job_id=job_id,
+            exception=spelt(failure.exception),
+            traceback=spelt(failure.traceback),
+            kind=None if kind is None else spelt(kind)[:LONGEST_KIND],
+            worker=failure.worker,
+            started=None if ago is None else timezone.now() - timedelta(seconds=ago),
+        )
+
+    texts.write(insert, [failure.exception, failure.traceback, kind or ""], using)
 
 
 def settle(hint: Hint, failure: Failure, using: str) -> Settlement:

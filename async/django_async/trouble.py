@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from django.db import Error as DriverError
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_async.errors import chain
 
 CONFLICTS = ("40001", "40P01", 1020, 1205, 1213)
 """Serialisation failures and deadlocks, as PostgreSQL and as MariaDB and MySQL number them."""
@@ -106,7 +107,7 @@ def has_failed(stop: BaseException, connection: BaseDatabaseWrapper) -> bool:
     """Whether the session was lost by an error before this exception of a signal's handler."""
     driver: Any = connection  # it may not have come to Django yet, which wraps the driver's errors
     errors = DriverError, driver.Database.Error
-    return any(isinstance(link, errors) for link in _chain(stop)) and not is_alive(connection)
+    return any(isinstance(link, errors) for link in chain(stop)) and not is_alive(connection)
 
 
 def has_no_tables(error: BaseException) -> bool:
@@ -120,20 +121,13 @@ def is_conflict(error: BaseException, using: str) -> bool:
     """Whether a claim only met somebody else's write, and may be tried again: SQLite's one writer
     was at work for longer than the timeout; or, where the isolation level is higher than READ
     COMMITTED, the row was changed since the transaction's snapshot."""
-    return any(_is_conflict(link, connections[using].vendor) for link in _chain(error))
+    return any(_is_conflict(link, connections[using].vendor) for link in chain(error))
 
 
 def error_number(error: BaseException) -> Any:
     """How the server numbers what Django, or the driver, has raised."""
     cause = error.__cause__ or error
     return getattr(cause, "sqlstate", None) or (cause.args and cause.args[0])
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and what it was raised from."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _is_conflict(error: BaseException, vendor: str) -> bool:

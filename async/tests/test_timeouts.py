@@ -120,6 +120,7 @@ def test_metas_timeout_goes_before_the_settings(settings: Any) -> None:
     assert policy.timeout('{"timeout": 60}') == 60
     assert policy.timeout('{"timeout": "soon"}') == 5
     assert policy.timeout("no JSON") == 5
+    assert policy.timeout('{"timeout": 1e300}') == policy.LONGEST_TIMEOUT
     settings.ASYNC = {"TIMEOUT": None}
     assert policy.timeout("{}") is None
 

@@ -82,6 +82,8 @@ ABUSES = {
     abuse.interrupt: "KeyboardInterrupt()",
     abuse.raise_no_error: "NoError('neither')",
     abuse.raise_unspeakable: "UnspeakableError",
+    abuse.raise_deadly: "DeadlyError",
+    abuse.raise_ring: "ValueError('first')",
     abuse.return_a_set: "TypeError('Object of type set is not JSON serializable",
     abuse.return_nan: "ValueError('Out of range float values are not JSON compliant",
     abuse.return_abyss: "ValueError('Circular reference",
@@ -95,6 +97,7 @@ ABUSES = {
     abuse.leave_blocks_open_and_fail: "RuntimeError('and failed')",
     abuse.leave_too_many_blocks: "TransactionEnded",
     abuse.delete_itself: "JobRowGone",
+    abuse.delete_itself_and_silence_selects: "JobRowGone",
     abuse.finish_itself: "JobRowGone",
 }
 
@@ -106,6 +109,71 @@ def test_a_job_that_fails_leaves_its_error_and_no_effects(
 ) -> None:
     job = run(schedule(function))
     assert_one_failure(job, ABUSES[function])
+    assert_no_effects()
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    """A place with a table of jobs of its own."""
+    here, place, kind = "public.async_job", "elsewhere", "SCHEMA"
+    if ON_MYSQL:
+        here, kind = "async_job", "DATABASE"
+        place = f"{connection.settings_dict['NAME']}_elsewhere"
+    like = f"(LIKE {here} INCLUDING ALL)" if ON_POSTGRES else f"LIKE {here}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE {kind} {place}")
+        cursor.execute(f"CREATE TABLE {place}.async_job {like}")
+    yield place
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP {kind} {place}" + (" CASCADE" if ON_POSTGRES else ""))
+
+
+@pytest.mark.skipif(ON_SQLITE, reason="a name is that of one table there")
+def test_no_other_table_of_jobs_is_marked(run: Run, elsewhere: str) -> None:
+    """Of a tenant, say, in whose schema the job goes on: there is a job of the same id."""
+    job = schedule(abuse.go_elsewhere, [elsewhere])
+    columns = ", ".join(str(field.column) for field in Job._meta.local_concrete_fields)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {elsewhere}.async_job ({columns}) SELECT {columns} FROM async_job"
+        )
+    job = run(job)
+    assert_one_failure(job, "JobRowGone")
+    assert_no_effects()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT executed, attempts FROM {elsewhere}.async_job")
+        assert cursor.fetchall() in ([(None, 0)], ((None, 0),))
+
+
+@pytest.fixture
+def no_chinese() -> Iterator[None]:
+    """A database whose errors have no Chinese characters."""
+    make, undo = ["ALTER TABLE async_error MODIFY exception longtext CHARACTER SET {} NOT NULL"] * 2
+    if ON_POSTGRES:
+        make = (
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF NEW.exception ~ '[^ -~]' THEN RAISE SQLSTATE '22P05'; END IF; RETURN NEW; END $$;"
+            " CREATE TRIGGER refuse BEFORE INSERT ON async_error"
+            " FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+        undo = "DROP FUNCTION refuse CASCADE"
+    elif ON_SQLITE:
+        make = (
+            "CREATE TRIGGER refuse BEFORE INSERT ON async_error"
+            " WHEN NEW.exception GLOB '*[^ -~]*' BEGIN SELECT RAISE(ABORT, 'no characters'); END"
+        )
+        undo = "DROP TRIGGER refuse"
+    with connection.cursor() as cursor:
+        cursor.execute(make.format("latin1"))
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute(undo.format("utf8mb4"))
+
+
+@pytest.mark.usefixtures("no_chinese")
+def test_an_error_of_which_the_database_lacks_characters_is_kept_escaped(run: Run) -> None:
+    job = run(schedule(abuse.raise_in_chinese))
+    assert_one_failure(job, r"ValueError('\u6f22\u5b57')")
     assert_no_effects()
 
 

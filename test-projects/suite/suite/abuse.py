@@ -70,6 +70,43 @@ def raise_unspeakable() -> None:
     raise UnspeakableError
 
 
+class DeadlyError(Exception):
+    """To tell it ends the process."""
+
+    def __repr__(self) -> str:
+        raise SystemExit(3)
+
+
+def raise_deadly() -> None:
+    effects()
+    raise DeadlyError
+
+
+def raise_ring() -> None:
+    effects()
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    raise first
+
+
+def be_cancelled_and_die() -> None:
+    """Somebody asks for this job's end, and its worker dies before that is heeded."""
+    effects()
+    job = current_job()
+    assert job
+    canceller = threading.Thread(target=_cancel, args=[job.id])
+    canceller.start()
+    canceller.join()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _cancel(job_id: int) -> None:
+    try:
+        assert not Job.objects.get(pk=job_id).cancel()
+    finally:
+        connection.close()
+
+
 def raise_odd_text() -> None:
     effects()
     raise ValueError("nul \0 lone \ud800 line\nbreak " + "x" * 1_000_000)
@@ -207,6 +244,26 @@ def _own_row() -> Any:
 def delete_itself() -> None:
     effects()
     _own_row().delete()
+
+
+def delete_itself_and_silence_selects() -> None:
+    delete_itself()
+    if connection.vendor == "mysql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET sql_select_limit = 0")
+
+
+def go_elsewhere(place: str) -> None:
+    """On to where there is another table of jobs."""
+    effects()
+    with connection.cursor() as cursor:
+        path = connection.vendor == "postgresql"
+        cursor.execute(f"SET LOCAL search_path = {place}" if path else f"USE {place}")
+
+
+def raise_in_chinese() -> None:
+    effects()
+    raise ValueError("漢字")
 
 
 def finish_itself() -> None:
