@@ -13,7 +13,7 @@ from datetime import datetime
 from django.db import OperationalError, transaction
 from django.db.models import Q
 
-from django_async import clock
+from django_async import clock, current
 from django_async.errors import JobEnded
 from django_async.locks import lock_all
 from django_async.models import Cancellation, Job
@@ -65,7 +65,8 @@ def cancel_some(ids: set[int], using: str) -> tuple[set[int], set[int]]:
 def cancel_job(job: Job) -> bool:
     """Cancel the job, or ask for it; whether it is cancelled. Raises JobEnded if it has ended."""
     using = job._state.db or "default"
-    done = bool(job.pk and cancel_free({job.pk}, using, patience=PATIENCE))
+    is_running_here = job.pk == current.own_id(using)  # in whose transaction its row seems free
+    done = bool(job.pk and not is_running_here and cancel_free({job.pk}, using, patience=PATIENCE))
     if not done:
         row = Job.objects.using(using).filter(pk=job.pk).first()
         if row is None or row.executed or row.cancelled or row.discarded:

@@ -198,7 +198,7 @@ class Engine:
     def _hand_out(self) -> None:
         """Give the next hints to the workers: of each database in order, and of several databases
         in turn."""
-        if self._is_still and self.pool.ahead:
+        if self.pool.ahead and (self._is_still or self._has_new_pauses()):
             self._take_back()
         may_take_back, latest = True, dict[str, tuple[Any, ...]]()
         while ((has_room := self._has_room) or self._may_precede) and (found := self._next()):
@@ -215,6 +215,11 @@ class Engine:
             else:
                 lane.walk.put_back(hint)
                 return
+
+    def _has_new_pauses(self) -> bool:
+        """Whether something that was handed out may be of a queue that was paused since."""
+        news = [lane.has_new_pauses() for lane in self.lanes]
+        return any(news)
 
     def _take_back(self) -> None:
         """What no worker has begun is at hand again, in its order."""

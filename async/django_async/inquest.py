@@ -43,6 +43,9 @@ class Inquest:
 
     using: str
     clock: Callable[[], float]
+    is_asked_to_end: Callable[[int], bool] = lambda _: False
+    """Whether somebody has asked to cancel the job of this id: after a death it is not tried
+    again."""
     _deaths: list[tuple[Hint, WorkerDied, float]] = field(default_factory=list)
     _undecided: dict[int, Undecided] = field(default_factory=dict)
     _since: dict[int, float] = field(default_factory=dict)
@@ -121,6 +124,8 @@ class Inquest:
             failure = replace(
                 _failure_of(death), worker=liveness.worker(death.pid), seconds=seconds
             )
+            if self.is_asked_to_end(hint.id):
+                failure = replace(failure, cancels=True)
             self.add(Undecided(hint, label, seconds, failure, name=name, queue=queue))
             self._deaths.pop()
 

@@ -78,11 +78,12 @@ class Lane:
     _next_beat: float = 0.0
     _pauses_hold_until: float = -inf
     """Before the next job, after this, comes a look at the paused queues."""
+    _has_new_pauses: bool = False
 
     def __post_init__(self) -> None:
         self.access = Access(self.using, self.clock)
-        self.inquest = Inquest(self.using, self.clock)
         self.control = Control(self.using, self.parent.token, self.clock)
+        self.inquest = Inquest(self.using, self.clock, self.control.is_asked_for)
         self.ledger = Ledger(self.using, self.clock)
 
     def open(self) -> None:
@@ -255,13 +256,18 @@ class Lane:
         if self._is_told and self.clock() >= self._pauses_hold_until - 2 * BEAT:
             self._heed_pauses()
 
+    def has_new_pauses(self) -> bool:
+        """Whether queues were paused or resumed since this was last asked."""
+        new, self._has_new_pauses = self._has_new_pauses, False
+        return new
+
     @property
     def _has_to_look_at_pauses(self) -> bool:
         """Whether the next job has to wait for it."""
         return self.clock() >= self._pauses_hold_until
 
     def _heed_pauses(self) -> None:
-        self.walk.heed_pauses(self.control.paused())
+        self._has_new_pauses |= self.walk.heed_pauses(self.control.paused())
         age = PAUSES_TOLD_AGE + BEAT if self._is_told else PAUSES_AGE
         self._pauses_hold_until = self.clock() + age
 

@@ -138,10 +138,11 @@ class Patrol(Walk):
         self._renewed = -inf
         self._next_look = 0.0
 
-    def heed_pauses(self, paused: frozenset[str]) -> None:
-        if paused != self._fetch.selection.paused:
-            super().heed_pauses(paused)
+    def heed_pauses(self, paused: frozenset[str]) -> bool:
+        are_new = super().heed_pauses(paused)
+        if are_new:
             self.look_now()
+        return are_new
 
     @property
     def finished(self) -> bool:

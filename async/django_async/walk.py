@@ -119,13 +119,15 @@ class Walk:
     def look_now(self) -> None:
         """What could not be claimed may be free by now: a pass comes to it anyway."""
 
-    def heed_pauses(self, paused: frozenset[str]) -> None:
-        """Offer nothing of these queues. The hints at hand are read again, without them."""
+    def heed_pauses(self, paused: frozenset[str]) -> bool:
+        """Offer nothing of these queues; whether they are others than before. Then the hints at
+        hand are read again, without them."""
         if paused == self._fetch.selection.paused:
-            return
+            return False
         self._fetch.selection = replace(self._fetch.selection, paused=paused)
         self._read_again(self.queued())
         self._hints = []
+        return True
 
     def _read_again(self, hints: Iterable[Hint]) -> None:
         for hint in hints:

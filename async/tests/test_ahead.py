@@ -178,6 +178,35 @@ def test_what_is_taken_back_of_a_paused_queue_stays_where_it_is() -> None:
     assert Job.objects.pending().count() == 10 - len(begun)
 
 
+def test_what_was_handed_out_of_a_queue_that_is_paused_now_does_not_begin() -> None:
+    scheduled(80)
+    service = Service(attempt=mark_executed, cost=COST, ahead=40)
+    paused_at: float | None = None
+
+    def pause() -> None:
+        nonlocal paused_at
+        if paused_at is None and service.pool.ahead:
+            pause_queue()
+            paused_at = service.time.now
+
+    def is_late() -> bool:
+        return paused_at is not None and service.time.now > paused_at + 1.0
+
+    service.each_turn = pause
+    begun: list[float] = []
+    before = service.began
+
+    def note(hint: Hint) -> None:
+        before(hint)
+        begun.append(service.time.now)
+
+    service.began = note
+    service.run(is_late)
+    assert paused_at is not None
+    assert max(begun) < paused_at + PROMISED
+    assert Job.objects.pending().exists()
+
+
 def test_one_that_began_unseen_does_not_keep_the_others_from_being_handed_out() -> None:
     """The pool still calls it waiting, and cannot take it back."""
     scheduled(6)

@@ -18,7 +18,7 @@ from django_async.hints import Hint
 from django_async.models import Job
 from django_async.noticeboard import Noticeboard, noticeboard
 from django_async.outcomes import Lost
-from suite import calls
+from suite import abuse, calls
 from suite.jobs import fail, note, nothing
 from suite.models import Note
 from suite.together import DEADLINE, beside, elsewhere, locked
@@ -142,6 +142,19 @@ def test_a_running_job_that_fails_before_it_is_interrupted_is_cancelled_by_any_p
     assert (job.attempts, job.errors.count()) == (1, 1)
 
 
+@pytest.mark.parametrize("meta", [{}, {"atomic": False}])
+def test_a_running_job_whose_worker_dies_before_it_is_interrupted_is_not_tried_again(
+    meta: dict[str, Any], flush: Any
+) -> None:
+    """The first death of a worker makes a job due at once: sooner than requests are looked at."""
+    job = schedule(abuse.be_cancelled_and_die, meta=meta)
+    flush(workers=1, keep_going=True)
+    job.refresh_from_db()
+    assert (job.state, job.attempts) == ("cancelled", 1)
+    assert "WorkerDied" in job.errors.get().exception
+    assert Note.objects.count() == (2 if meta else 0)
+
+
 @row_locks
 def test_a_row_that_somebody_else_has_locked_is_cancelled_when_it_is_free(
     board: Noticeboard,
@@ -246,6 +259,13 @@ def test_descheduling_running_jobs_too_cancels_or_asks_for_every_match(
     states = [state(job) for job in Job.objects.order_by("pk")]
     assert states == ["due", "cancelled", "executed", "cancelled", "cancelled"]
     assert asked_for(board) == []
+
+
+@pytest.mark.parametrize("meta", [{}, {"atomic": False}])
+def test_a_job_that_asks_for_its_own_end_is_running(meta: dict[str, Any]) -> None:
+    job = schedule(calls.cancels_itself, meta=meta)
+    assert job.execute() is False
+    assert state(job) == "executed"
 
 
 @row_locks

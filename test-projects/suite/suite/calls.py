@@ -17,6 +17,7 @@ from django.db import connections, transaction
 
 from django_async import current_job, schedule
 from django_async.api import deschedule, schedule_many
+from django_async.models import Job
 from forkpool import TaskInterrupted
 from suite.jobs import note as reexported
 from suite.models import Note
@@ -224,3 +225,9 @@ def note_elsewhere_in_a_block(using: str, text: str) -> int:
     with transaction.atomic(using=using, durable=True):
         Note.objects.using(using).create(text=text)
     return elsewhere(Note.objects.using(using).filter(text=text).count)
+
+
+def cancels_itself() -> bool:
+    job = current_job()
+    assert job
+    return Job.objects.get(pk=job.id).cancel()
