@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db.models import QuerySet
 from django.urls import NoReverseMatch, reverse
 
@@ -132,6 +133,8 @@ def _link(job: Job | None) -> dict[str, Any] | None:
 
 
 def _link_to(job_id: int) -> dict[str, Any]:
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return {"id": job_id}
     try:
         return {"id": job_id, "url": reverse("admin:async_job_change", args=[job_id])}
     except NoReverseMatch:

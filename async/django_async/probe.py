@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from django.db import Error as DriverError
+from django.db import connections
 from django.db.models import Exists, OuterRef, Q
 
-from django_async import backlog, clock, pausing, roster
+from django_async import backlog, clock, pausing, roster, sessions
 from django_async.errors import NoticesUnavailable
 from django_async.fetch import EVERY_QUEUE
 from django_async.models import Group
+
+PATIENCE = 10.0
+"""Seconds that the database has to answer: one that is silent is away."""
 
 
 def ailment(using: str, max_age: float | None = None, host: str | None = None) -> str | None:
@@ -19,9 +23,10 @@ def ailment(using: str, max_age: float | None = None, host: str | None = None) -
     paused queues are left out.
     """
     try:
-        if not any(alive and host in (None, one.host) for one, alive in roster.parents(using)):
-            return f"No flush_queue is running on {host}." if host else "No flush_queue is running."
-        age = None if max_age is None else _oldest_age(using)
+        with sessions.bounded_waits(connections[using], PATIENCE):
+            if not any(alive and host in (None, one.host) for one, alive in roster.parents(using)):
+                return f"No flush_queue is running{f' on {host}' if host else ''}."
+            age = None if max_age is None else _oldest_age(using)
     except DriverError as error:
         return f"The database {using!r} does not answer: {error}"
     if age is None or max_age is None or age <= max_age:

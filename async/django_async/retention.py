@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from django_async import clock
+from django_async.locks import lock_all
 from django_async.models import Group, Job
+from django_async.turn import take_turn
 
 BATCH = 1000
 
@@ -27,7 +30,7 @@ def remove_some(seconds: float, using: str, at_most: int) -> int:
     removed = 0
     for state in ("executed", "cancelled", "discarded"):
         old = Job.objects.using(using).filter(group=None, **{f"{state}__lt": moment})
-        removed += _delete_first(old.order_by(state), at_most - removed)
+        removed += _delete_free(old.order_by(state), at_most - removed)
     return removed + _delete_first(_old_groups(moment, using).order_by("pk"), at_most - removed)
 
 
@@ -45,6 +48,16 @@ def _ended_before(moment: datetime) -> Q:
 def _delete(rows: QuerySet[Any]) -> None:
     while _delete_first(rows.order_by("pk"), BATCH):
         pass
+
+
+def _delete_free(jobs: QuerySet[Job], number: int) -> int:
+    """The same, but for jobs whose rows somebody has locked: that is not waited for."""
+    ids = list(jobs.values_list("pk", flat=True)[:number]) if number > 0 else []
+    with transaction.atomic(using=jobs.db):
+        take_turn(jobs.db)
+        free = [one for some in lock_all(ids, jobs.db, wait=False) for one in some]
+        Job.objects.using(jobs.db).filter(pk__in=free).delete()
+    return len(free)
 
 
 def _delete_first(rows: QuerySet[Any], number: int) -> int:

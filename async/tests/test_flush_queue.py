@@ -159,6 +159,7 @@ def test_an_unknown_database_is_refused_with_the_known_ones(flush: Flush) -> Non
         "--jobs=-3",
         "--outof=0",
         "--which=x",
+        "--queue=",
         "--max-jobs-per-worker=0",
         "--unknown",
     ],

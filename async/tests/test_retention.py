@@ -8,19 +8,31 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from django_async import clock, schedule
 from django_async.engine import Duty, Engine
 from django_async.models import Job, Parent
 from django_async.parents import Registration
+from django_async.retention import remove_some
 from django_async.upkeep import Cleaner
 from suite.jobs import nothing
 from suite.service import Service
-from suite.together import alive
+from suite.together import alive, locked
 
 pytestmark = pytest.mark.django_db
 
 DAY = 86_400.0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks no rows")
+def test_what_somebody_has_locked_is_left_and_the_others_go() -> None:
+    jobs = [ended(9) for _ in range(3)]
+    with locked(jobs[0]):
+        assert remove_some(DAY, "default", 10) == 2
+        assert left() == {jobs[0].pk}
+    assert remove_some(DAY, "default", 10) == 1
 
 
 class Counted(Cleaner):

@@ -114,7 +114,9 @@ def reset_signals() -> None:
     for signum in ALL:
         if callable(handler_of(signum)):
             signal.signal(signum, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):  # a terminal's or a group's: what ends the parent ends us
+        if signum := getattr(signal, name, None):
+            signal.signal(signum, signal.SIG_IGN)
     for signum in (signal.SIGTERM, signal.SIGCHLD):  # even if the parent ignores them
         signal.signal(signum, signal.SIG_DFL)
     set_mask(signal.SIG_SETMASK, ())

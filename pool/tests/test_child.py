@@ -38,6 +38,7 @@ def signal_state() -> dict[str, Any]:
     return {
         "handlers": [s for s in signal.valid_signals() if callable(signal.getsignal(s))],
         "int": signal.getsignal(signal.SIGINT),
+        "hup": signal.getsignal(signal.SIGHUP),
         "term": signal.getsignal(signal.SIGTERM),
         "mask": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         "wakeup": signal.set_wakeup_fd(-1),
@@ -69,6 +70,7 @@ def test_the_parents_signal_handling_is_not_the_childs(waiting: Any) -> None:
         assert waiting.run(pool, signal_state).value == {
             "handlers": [signal.SIGURG],  # an interrupt's
             "int": signal.SIG_IGN,
+            "hup": signal.SIG_IGN,
             "term": signal.SIG_DFL,
             "mask": set(),
             "wakeup": -1,
@@ -93,14 +95,15 @@ def test_what_the_parent_ignores_a_child_does_not(waiting: Any, ignored: signal.
         signal.signal(ignored, before)
 
 
-def interrupt_oneself() -> str:
-    os.kill(os.getpid(), signal.SIGINT)
+def signal_oneself(signum: signal.Signals) -> str:
+    os.kill(os.getpid(), signum)
     return "unmoved"
 
 
-def test_a_child_ignores_ctrl_c(waiting: Any) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP])
+def test_a_child_ignores_what_a_terminal_sends(waiting: Any, signum: signal.Signals) -> None:
     with ForkPool(1) as pool:
-        assert waiting.run(pool, interrupt_oneself).value == "unmoved"
+        assert waiting.run(pool, signal_oneself, signum).value == "unmoved"
 
 
 def descriptors() -> list[str]:

@@ -24,7 +24,14 @@ def _add_what(parser: CommandParser) -> None:
     add = parser.add_argument
     add("--jobs", "-j", type=positive, metavar="N", help="attempt at most N jobs")
     add("--filter", "-f", default="", metavar="PREFIX", help="only jobs whose name starts so")
-    add("--queue", action="append", default=[], metavar="NAME", help="only this queue; repeatable")
+    add(
+        "--queue",
+        type=_name,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this queue; repeatable",
+    )
     add("--which", "-w", type=int, default=0, metavar="I", help="with --outof: id %% N == I")
     add("--outof", "-o", type=positive, default=1, metavar="N", help="see --which")
     add(
@@ -34,6 +41,12 @@ def _add_what(parser: CommandParser) -> None:
         metavar="ALIAS",
         help="the queue's database; repeatable: of several, each gets its turn",
     )
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("a queue's name is not empty")
+    return text
 
 
 def _add_how(parser: CommandParser) -> None:
