@@ -19,7 +19,7 @@ from django_async.hints import Hint
 from django_async.locks import Ask, Claimed
 from django_async.outcomes import Attempted, Away, Busy, Failure, Outcome, unsuccessful
 from django_async.payload import Call
-from django_async.store import Settlement
+from django_async.store import Settlement, claim_now
 from django_async.utils import object_at_end_of_path
 from django_async.witness import Witness
 from forkpool import interruptible, soft_time_limit
@@ -102,10 +102,17 @@ class Attempt:
             self.connection.close()
             return Away(self.hint, str(error))
         elif not trouble.is_conflict(error, self.using):
-            if self.has_new_session:
+            if not self._may_be_the_sessions_fault:
                 raise error
-            sessions.end(self.connection)  # an earlier job may have changed it
+            sessions.end(self.connection)
         return Busy(self.hint)
+
+    @property
+    def _may_be_the_sessions_fault(self) -> bool:
+        """Whether an earlier job of this worker may have changed the session. The caller's own, by
+        hand or in a TestCase, is not the queue's to end."""
+        is_callers = self.claim is claim_now or self.connection.in_atomic_block
+        return not (self.has_new_session or is_callers)
 
     def _has_lost_session(self) -> bool:
         """Whether the session with which the attempt began has ended since."""

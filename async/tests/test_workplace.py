@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from django_async import schedule, trouble, workplace
 from django_async.models import Job
@@ -134,6 +134,19 @@ def test_a_session_in_which_no_job_can_be_claimed_is_given_up(flush: Flush) -> N
     schedule(leaks.execute_past_django, [off], priority=9)
     schedule(jobs.note)
     assert flush(workers=1).output.startswith("2 executed, 0 failed")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(not ON_POSTGRESQL, reason="one database's statement is enough")
+def test_the_session_of_who_executes_a_job_by_hand_is_not_given_up() -> None:
+    job, session = schedule(jobs.note), connection.connection
+    leaks.execute_past_django("SET default_transaction_read_only = on")
+    try:
+        with pytest.raises(DatabaseError, match="read-only"):
+            job.execute()
+        assert connection.connection is session
+    finally:
+        leaks.execute_past_django("SET default_transaction_read_only = off")
 
 
 @pytest.mark.parametrize(
