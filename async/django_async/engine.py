@@ -377,6 +377,7 @@ class Engine:
             lane.inquest.note_stop(hint)
             raise error.original
         self._broken = QueueStopped(f"The queue cannot go on: {_describe(error)}")
+        logger.error("%s", self._broken)  # at once: what still runs may take an hour
         self.halt()
 
     def _heed_operator(self) -> None:
@@ -391,7 +392,7 @@ class Engine:
 
     def _grace_left(self) -> float | None:
         asked = self.stop.count or self.stop.hangups
-        if self.options.grace is None or not (asked and self._lane_of):
+        if self.options.grace is None or not (asked and (self._lane_of or self._chores)):
             return None
         return max(0.0, self._halted_at + self.options.grace - self.clock())
 

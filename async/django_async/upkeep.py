@@ -51,6 +51,7 @@ class Supervisor:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
         self._interval = _watchdog_interval()
         self._told: str | None = None
+        self._is_heard = True
 
     def see_to(self, engine: Engine) -> float:
         if not self._address:
@@ -84,8 +85,13 @@ class Supervisor:
                 sender.sendto(
                     message.encode(), "\0" + address[1:] if address[0] == "@" else address
                 )
+                self._is_heard = True
             except OSError as error:
-                logger.warning("The supervisor could not be told %r: %s", message, error)
+                if (
+                    self._is_heard
+                ):  # not each time: while it starts it is told twenty times a second
+                    logger.warning("The supervisor could not be told %r: %s", message, error)
+                self._is_heard = False
 
 
 class Reaper:

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_async import schedule
+from django_async import clock, schedule
 from django_async.api import schedule_many
-from django_async.models import Error, Job, Parent
+from django_async.models import Error, Group, Job, Parent
 from suite import abuse, jobs
 from suite.models import Note
 from suite.processes import manage
-from suite.together import DEADLINE, wait_until
+from suite.together import DEADLINE, locked, wait_for_a_waiter, wait_until
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -147,6 +147,20 @@ def test_after_the_grace_what_runs_is_rolled_back_and_due_as_before(tmp_path: Pa
     assert not Note.objects.exists()
     assert "Stopped(" in Error.objects.get().exception
     assert "grace" in errors
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks no rows")
+def test_the_grace_is_kept_though_the_cleaner_waits_for_a_lock() -> None:
+    job = schedule(jobs.nothing, group=Group.objects.create(reference="old"))
+    long_ago = clock.now("default") - timedelta(days=9)
+    Job.objects.filter(pk=job.pk).update(started=long_ago, executed=long_ago)
+    with locked(job), service(STOP_GRACE=0.3, RETENTION=1) as process:
+        is_mysql = connection.vendor == "mysql"  # where Django empties the reference first
+        wait_for_a_waiter("UPDATE async_job SET group_id%" if is_mysql else "DELETE FROM%")
+        status, _, errors = stop(process)
+    assert status == 0
+    assert "grace" in errors
+    assert Job.objects.filter(pk=job.pk).exists()
 
 
 def test_at_sighup_it_becomes_itself_anew_with_the_same_process_id() -> None:
