@@ -371,3 +371,11 @@ def test_the_command_estimates_as_asked(arguments: list[str], seconds: float) ->
 def test_the_command_knows_no_other_algorithm() -> None:
     with pytest.raises(CommandError, match="choose from"):
         printed("--algorithm", "magic")
+
+
+def test_a_settings_module_without_urls_has_a_health(settings: Any) -> None:
+    """That of a worker alone, say."""
+    job = schedule(nothing)
+    job.execute()
+    del settings.ROOT_URLCONF
+    assert health()["queue"]["most-recent-executed"] == {"id": job.pk}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -147,6 +147,31 @@ def test_the_session_of_who_executes_a_job_by_hand_is_not_given_up() -> None:
         assert connection.connection is session
     finally:
         leaks.execute_past_django("SET default_transaction_read_only = off")
+
+
+@pytest.fixture
+def djangos_pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Sessions come from a pool of Django's, which has one."""
+    connection.close()
+    with monkeypatch.context() as patch:
+        pool = {"min_size": 1, "max_size": 1}
+        patch.setitem(connection.settings_dict["OPTIONS"], "pool", pool)
+        yield
+        connection.close()
+        connection.close_pool()  # type: ignore[attr-defined]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("djangos_pool")
+@pytest.mark.skipif(
+    not hasattr(connection, "close_pool"), reason="a pool is PostgreSQL's, from Django 5.1 on"
+)
+def test_a_pool_of_djangos_does_not_get_back_what_a_job_has_changed(flush: Flush) -> None:
+    for _ in range(2):
+        schedule(leaks.execute_and_tell_session, ["SET statement_timeout = '1h'"])
+    assert flush(workers=1).status == 0
+    first, second = (json.loads(result) for result in Job.objects.values_list("result", flat=True))
+    assert first != second
 
 
 @pytest.mark.parametrize(
