@@ -14,7 +14,7 @@ from django.db import OperationalError, transaction
 from django.db.models import Q
 
 from django_async import clock, current
-from django_async.errors import JobEnded
+from django_async.errors import JobEnded, NoticesUnavailable
 from django_async.locks import lock_all
 from django_async.models import Cancellation, Job
 from django_async.noticeboard import noticeboard
@@ -75,6 +75,18 @@ def cancel_job(job: Job) -> bool:
         _ask({row.pk: row.added}, using)
     job.refresh_from_db(using=using)
     return done
+
+
+def is_asked_for(job_id: int, using: str) -> bool:
+    """Whether there is a request to cancel the job."""
+    try:
+        with closing(noticeboard(using)) as board:
+            requests = [one.added for one in board.requests() if one.job_id == job_id]
+    except NoticesUnavailable:
+        return False
+    return (
+        bool(requests) and Job.objects.using(using).filter(pk=job_id, added__in=requests).exists()
+    )
 
 
 def cancel_free(

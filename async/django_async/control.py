@@ -108,14 +108,6 @@ class Control:
         finally:
             self.board.close()
 
-    def is_asked_for(self, job_id: int) -> bool:
-        """Whether somebody wants the job cancelled."""
-        try:
-            requests = [one for one in self.board.requests() if one.job_id == job_id]
-        except NoticesUnavailable:
-            return False
-        return bool(requests and self._valid(requests))
-
     def paused(self) -> frozenset[str]:
         """The queues of which nothing is to be handed out; an empty name is every queue."""
         return pausing.paused(self.using)

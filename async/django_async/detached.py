@@ -24,11 +24,12 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 from django.db import Error as DriverError
 from django.db import InterfaceError, OperationalError, transaction
 
-from django_async import ownership, payload, store, trouble
+from django_async import cancelling, ownership, payload, store, trouble
 from django_async.attempt import Attempt
 from django_async.errors import StopNow, TransactionOpen
 from django_async.locks import Claimed
@@ -99,6 +100,8 @@ class DetachedAttempt(Attempt):
     def _record_death(self, claimed: Claimed) -> Outcome:
         """The lock was free: whoever had begun the job is dead, and nobody was left to say so."""
         failure = Failure.of_death("worker and parent ended while the job ran")
+        if cancelling.is_asked_for(claimed.id, self.using):  # by when nobody was left to heed it
+            failure = replace(failure, cancels=True)
         return self.ended(failure, store.record(store.uncounted(claimed), failure, self.using))
 
     def _after_failed_begin(self, error: BaseException) -> Outcome:

@@ -15,6 +15,7 @@ from typing import Any
 
 from django_async import plans, rollup
 from django_async.access import LONGEST, Access
+from django_async.cancelling import is_asked_for
 from django_async.control import Control, Run
 from django_async.hints import Hint
 from django_async.inquest import AGAIN, Inquest
@@ -83,7 +84,7 @@ class Lane:
     def __post_init__(self) -> None:
         self.access = Access(self.using, self.clock)
         self.control = Control(self.using, self.parent.token, self.clock)
-        self.inquest = Inquest(self.using, self.clock, self.control.is_asked_for)
+        self.inquest = Inquest(self.using, self.clock, partial(is_asked_for, using=self.using))
         self.ledger = Ledger(self.using, self.clock)
 
     def open(self) -> None:

@@ -114,6 +114,19 @@ def test_the_death_of_worker_and_parent_is_recorded_by_who_gets_the_job_next_and
     assert notes() == ["killed", "survived", "final"]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_if_it_was_cancelled_by_then_it_does_not_run_again(
+    workers: int, flush: Flush, tmp_path: Path
+) -> None:
+    job = kill_everybody(tmp_path)
+    assert job.cancel() is False
+    flush(workers=workers, keep_going=True)
+    job.refresh_from_db()
+    assert (job.state, job.attempts) == ("cancelled", 1)
+    assert "worker and parent ended" in job.errors.get().exception
+    assert notes() == ["killed"]
+
+
 def test_by_hand_the_death_is_recorded_first(tmp_path: Path) -> None:
     job = kill_everybody(tmp_path)
     assert job.execute() == "survived"
