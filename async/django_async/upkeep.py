@@ -110,22 +110,30 @@ class Reaper:
 
 class Reloader:
     """Under ``--reload``: notices that a file of the program has changed, and ends the engine, so
-    that the command can start anew."""
+    that the command can start anew; once it is Python again."""
 
     def __init__(self, interval: float = 1.0) -> None:
         self.has_changed = False
         self._interval = interval
         self._before: dict[Path, float] = {}
+        self._broken: set[Path] = set()
 
     def see_to(self, engine: Engine) -> float:
         now = dict(_stamps())
-        changed = sorted(path for path in now if self._before and now[path] != self._stamp(path))
+        changed = {path for path in now if self._before and now[path] != self._stamp(path)}
         self._before = now
         if changed and not self.has_changed:
-            logger.warning("%s has changed: starting anew.", changed[0])
-            self.has_changed = True
-            engine.halt()
+            self._heed(changed, engine)
         return self._interval
+
+    def _heed(self, changed: set[Path], engine: Engine) -> None:
+        self._broken = {path for path in changed | self._broken if not _is_python(path)}
+        if self._broken:
+            logger.warning("%s has changed, and is no Python now.", min(self._broken))
+            return
+        logger.warning("%s has changed: starting anew.", min(changed))
+        self.has_changed = True
+        engine.halt()
 
     def _stamp(self, path: Path) -> float | None:
         return self._before.get(path)
@@ -220,6 +228,16 @@ def _watchdog_interval() -> float:
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     meant = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     return int(microseconds) / 2e6 if meant and microseconds.isdecimal() else FOR_EVER
+
+
+def _is_python(path: Path) -> bool:
+    try:
+        compile(path.read_bytes(), path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return False
+    except OSError:  # gone, or not to be read: its import will tell
+        pass
+    return True
 
 
 def _stamps() -> Iterator[tuple[Path, float]]:

@@ -84,6 +84,33 @@ def test_a_change_of_a_file_is_noticed_once_and_ends_the_service(
     assert caplog.text.count("has changed") == 1
 
 
+def test_a_change_to_what_is_no_python_is_waited_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would start anew, and end at its first import."""
+    code, other = tmp_path / "code.py", tmp_path / "other.py"
+    contents = {
+        5: (code, "def broken(:"),
+        10: (other, "pass"),
+        15: (code, "def mended(): pass"),
+    }
+    stamps = {code: 1.0, other: 1.0}
+    monkeypatch.setattr(upkeep, "_stamps", lambda: iter(stamps.items()))
+    reloader, service = Reloader(), Service()
+
+    def change() -> None:
+        for moment in [moment for moment in contents if moment < service.time.now]:
+            path, text = contents.pop(moment)
+            path.write_text(text)
+            stamps[path] += 1
+
+    service.each_turn = change
+    service.run(lambda: service.time.now > 100, reloader)
+    assert reloader.has_changed
+    assert 15 < service.time.now < 20
+    assert caplog.text.count("is no Python now") == 2
+
+
 WRONG = {
     "NOTIFY": ("yes", "must be True or False"),
     "POLL_MIN": (2.0, "POLL_MIN"),
