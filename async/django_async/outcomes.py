@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django_async.errors import Cancelled as CancelledError
-from django_async.errors import chain
+from django_async.errors import StopNow, chain
 from django_async.hints import Hint
 from forkpool import TaskInterrupted, TimeLimitExceeded, WorkerDied, explain_memory_error
 
@@ -291,5 +291,7 @@ def _path(kind: type[BaseException]) -> str:
 def _repr(error: BaseException) -> str:
     try:
         return repr(error)
+    except StopNow:
+        raise
     except BaseException:  # noqa: BLE001 - an exception's own __repr__ may do anything
         return f"<{type(error).__qualname__}, whose repr() failed>"

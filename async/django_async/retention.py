@@ -29,8 +29,7 @@ def remove_some(seconds: float, using: str, at_most: int) -> int:
     moment = clock.as_field_value(clock.utc_now(using) - timedelta(seconds=seconds))
     removed = 0
     for state in ("executed", "cancelled", "discarded"):
-        old = Job.objects.using(using).filter(group=None, **{f"{state}__lt": moment})
-        removed += _delete_free(old.order_by(state), at_most - removed)
+        removed += _delete_free(state, moment, using, at_most - removed)
     return removed + _delete_first(_old_groups(moment, using).order_by("pk"), at_most - removed)
 
 
@@ -50,13 +49,17 @@ def _delete(rows: QuerySet[Any]) -> None:
         pass
 
 
-def _delete_free(jobs: QuerySet[Job], number: int) -> int:
-    """The same, but for jobs whose rows somebody has locked: that is not waited for."""
-    ids = list(jobs.values_list("pk", flat=True)[:number]) if number > 0 else []
-    with transaction.atomic(using=jobs.db):
-        take_turn(jobs.db)
-        free = [one for some in lock_all(ids, jobs.db, wait=False) for one in some]
-        Job.objects.using(jobs.db).filter(pk__in=free).delete()
+def _delete_free(state: str, moment: datetime, using: str, number: int) -> int:
+    """Delete the first jobs without a group that came to this end before the moment, but for those
+    whose rows somebody has locked, or which were retried since they were read; how many."""
+    ended, jobs = Q(**{f"{state}__lt": moment}), Job.objects.using(using)
+    old = jobs.filter(ended, group=None).order_by(state).values_list("pk", flat=True)
+    if not (ids := list(old[:number]) if number > 0 else []):
+        return 0
+    with transaction.atomic(using=using):
+        take_turn(using)
+        free = [one for some in lock_all(ids, using, wait=False, where=ended) for one in some]
+        jobs.filter(pk__in=free).delete()
     return len(free)
 
 

@@ -142,9 +142,8 @@ class OnPostgreSQL(Coalesced):
     def mark(self, sql: str, params: Sequence[Any]) -> Iterator[Statement]:
         yield f"WITH marked AS ({sql} RETURNING 1) SELECT 1 / COUNT(*) FROM marked", params
 
-    # A deferred constraint that raises the same has ended the transaction.
-
     def says_no_savepoint(self, error: DatabaseError) -> bool:
+        # A deferred constraint that raises the same has ended the transaction. So below.
         return error_number(error) == NO_SUCH_SAVEPOINT and is_aborted(self.connection)
 
     def says_nothing_marked(self, error: DatabaseError) -> bool:

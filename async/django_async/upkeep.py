@@ -87,9 +87,7 @@ class Supervisor:
                 )
                 self._is_heard = True
             except OSError as error:
-                if (
-                    self._is_heard
-                ):  # not each time: while it starts it is told twenty times a second
+                if self._is_heard:  # once: while it starts it is told twenty times a second
                     logger.warning("The supervisor could not be told %r: %s", message, error)
                 self._is_heard = False
 

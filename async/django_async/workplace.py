@@ -50,7 +50,7 @@ _OF_THE_SESSION = re.compile(
       | CREATE \s+ (?: OR \s+ REPLACE \s+ )? (?: GLOBAL \s+ | LOCAL \s+ )? TEMP
     )
     | \b set_config \s* \( (?! \s* 'idle_in_transaction_session_timeout' )
-    | \b INTO \s+ (?: GLOBAL \s+ | LOCAL \s+ )? TEMP
+    | \b INTO \s+ (?: GLOBAL \s+ | LOCAL \s+ )? TEMP (?: ORARY )? \b
     | \b pg_settings\b
     | \b pg_ (?: try_ )? advisory_lock
     | \b (?: GET_LOCK | RELEASE_ALL_LOCKS ) \s* \(

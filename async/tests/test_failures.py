@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from django_async import clock, payload, policy, schedule
+from django_async.errors import StopNow
 from django_async.models import Job
+from django_async.outcomes import Failure
 from suite import abuse, jobs
 from suite.attempts import assert_one_failure, attempt, notes
 
@@ -65,6 +67,17 @@ def test_an_exception_of_any_text_is_kept_and_cut(run: Run) -> None:
     assert "more characters" in error.exception
     assert "in raise_odd_text" in error.traceback
     assert len(error.exception) < 200_000 > len(error.traceback)
+
+
+def test_an_operator_who_asks_while_an_exception_is_told_is_heard() -> None:
+    """What its repr() raises may be anything, and is its own affair; this is not."""
+
+    class Slow(Exception):
+        def __repr__(self) -> str:
+            raise StopNow
+
+    with pytest.raises(StopNow):
+        Failure.of(Slow())
 
 
 def test_a_job_is_discarded_after_as_many_failures_as_it_may_have(run: Run) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_async import clock, schedule
+from django_async import clock, locks, schedule
 from django_async.engine import Duty, Engine
 from django_async.models import Job, Parent
 from django_async.parents import Registration
@@ -33,6 +33,21 @@ def test_what_somebody_has_locked_is_left_and_the_others_go() -> None:
         assert remove_some(DAY, "default", 10) == 2
         assert left() == {jobs[0].pk}
     assert remove_some(DAY, "default", 10) == 1
+
+
+def test_what_is_retried_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at what is old and its deletion."""
+    job = schedule(nothing)
+    Job.objects.filter(pk=job.pk).update(cancelled=clock.now("default") - timedelta(days=9))
+    lock = locks.lock_all
+
+    def late(*args: Any, **options: Any) -> Any:
+        job.retry()
+        return lock(*args, **options)
+
+    monkeypatch.setattr("django_async.retention.lock_all", late)
+    assert remove_some(DAY, "default", 10) == 0
+    assert left() == {job.pk}
 
 
 class Counted(Cleaner):

@@ -106,12 +106,17 @@ SESSION = {
 }[connection.vendor]
 
 
+def sessions_of_two(flush: Flush, leak: Callable[[str], int], sql: str) -> list[int]:
+    """Those of two jobs of one worker, each of which executes the statement."""
+    for _ in range(2):
+        schedule(leak, [sql])
+    assert flush(workers=1).status == 0
+    return [json.loads(result) for result in Job.objects.values_list("result", flat=True)]
+
+
 @pytest.mark.parametrize("sql", SESSION)
 def test_a_sessions_setting_lock_or_table_goes_with_the_session(flush: Flush, sql: str) -> None:
-    for _ in range(2):  # it would be in the way of itself
-        schedule(leaks.execute_and_tell_session, [sql])
-    assert flush(workers=1).status == 0
-    first, second = (json.loads(result) for result in Job.objects.values_list("result", flat=True))
+    first, second = sessions_of_two(flush, leaks.execute_and_tell_session, sql)
     assert first != second
 
 
@@ -119,10 +124,9 @@ def test_a_sessions_setting_lock_or_table_goes_with_the_session(flush: Flush, sq
     not trouble.is_psycopg3(connection), reason="only psycopg 3 composes such statements"
 )
 def test_a_setting_that_was_composed_goes_with_the_session_too(flush: Flush) -> None:
-    for _ in range(2):
-        schedule(leaks.compose_and_tell_session, ["SET statement_timeout = '1h'"])
-    assert flush(workers=1).status == 0
-    first, second = (json.loads(result) for result in Job.objects.values_list("result", flat=True))
+    first, second = sessions_of_two(
+        flush, leaks.compose_and_tell_session, "SET statement_timeout = '1h'"
+    )
     assert first != second
 
 
@@ -167,10 +171,9 @@ def djangos_pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     not hasattr(connection, "close_pool"), reason="a pool is PostgreSQL's, from Django 5.1 on"
 )
 def test_a_pool_of_djangos_does_not_get_back_what_a_job_has_changed(flush: Flush) -> None:
-    for _ in range(2):
-        schedule(leaks.execute_and_tell_session, ["SET statement_timeout = '1h'"])
-    assert flush(workers=1).status == 0
-    first, second = (json.loads(result) for result in Job.objects.values_list("result", flat=True))
+    first, second = sessions_of_two(
+        flush, leaks.execute_and_tell_session, "SET statement_timeout = '1h'"
+    )
     assert first != second
 
 
@@ -185,10 +188,7 @@ def test_a_pool_of_djangos_does_not_get_back_what_a_job_has_changed(flush: Flush
     ],
 )
 def test_other_statements_leave_the_session_open(flush: Flush, sql: str) -> None:
-    for _ in range(2):
-        schedule(leaks.execute_and_tell_session, [sql])
-    assert flush(workers=1).status == 0
-    first, second = (json.loads(result) for result in Job.objects.values_list("result", flat=True))
+    first, second = sessions_of_two(flush, leaks.execute_and_tell_session, sql)
     assert first == second
 
 
@@ -196,6 +196,11 @@ def test_a_long_statement_is_looked_at_too() -> None:
     long = f"SELECT {'1, ' * 2000} 1"
     assert not workplace._is_of_the_session(long, connection.vendor)
     assert workplace._is_of_the_session(f"{long}; SET a = 1", connection.vendor)
+
+
+def test_a_table_whose_name_begins_like_a_word_is_no_temporary_one() -> None:
+    sql = "INSERT INTO temperature VALUES (1)"
+    assert not workplace._is_of_the_session(sql, connection.vendor)
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "other"])
