@@ -298,8 +298,8 @@ class AtomicAttempt(Attempt):
         self.error = error
         failure = self.failure(error)
         self.drop_dead_connection()
-        if self.connection.vendor == "mysql" and isinstance(error, JobRowGone):
-            sessions.end(self.connection)  # a USE outlasts the transaction
+        if isinstance(error, JobRowGone) and not self.connection.in_atomic_block:
+            sessions.end(self.connection)  # MariaDB's and MySQL's USE outlasts the transaction
         try:
             settlement = self._settle(failure)
         except DriverError:
