@@ -15,6 +15,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async import coroutines, current, liveness, payload, policy, sessions, titles, trouble
+from django_async.errors import QueueStopped
 from django_async.hints import Hint
 from django_async.locks import Ask, Claimed
 from django_async.outcomes import Attempted, Away, Busy, Failure, Outcome, unsuccessful
@@ -22,7 +23,7 @@ from django_async.payload import Call
 from django_async.store import Settlement, claim_now
 from django_async.utils import object_at_end_of_path
 from django_async.witness import Witness
-from forkpool import interruptible, soft_time_limit
+from forkpool import interruptible, retire, soft_time_limit
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Attempt:
     def run(self) -> Outcome:
         """Make the attempt, and tell those who watch how it ended."""
         outcome = self.make()
+        if isinstance(outcome, Away) or isinstance(self.error, MemoryError):
+            retire()  # it may be this process that lacks files to connect with, or memory
         self.witness.ended(outcome, self.error)
         return outcome
 
@@ -102,17 +105,18 @@ class Attempt:
             self.connection.close()
             return Away(self.hint, str(error))
         elif not trouble.is_conflict(error, self.using):
-            if not self._may_be_the_sessions_fault:
+            if self._is_callers:
                 raise error
-            sessions.end(self.connection)
+            if self.has_new_session:
+                raise QueueStopped(f"Job {self.hint.id} cannot be claimed: {error}") from error
+            sessions.end(self.connection)  # which an earlier job of this worker may have changed
         return Busy(self.hint)
 
     @property
-    def _may_be_the_sessions_fault(self) -> bool:
-        """Whether an earlier job of this worker may have changed the session. The caller's own, by
-        hand or in a TestCase, is not the queue's to end."""
-        is_callers = self.claim is claim_now or self.connection.in_atomic_block
-        return not (self.has_new_session or is_callers)
+    def _is_callers(self) -> bool:
+        """Whether the session is its caller's, by hand or in a TestCase, and not the queue's to
+        end."""
+        return self.claim is claim_now or self.connection.in_atomic_block
 
     def _has_lost_session(self) -> bool:
         """Whether the session with which the attempt began has ended since."""

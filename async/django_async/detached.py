@@ -56,13 +56,14 @@ class DetachedAttempt(Attempt):
                 self.connect()
                 session = stack.enter_context(ownership.session(self.using))
                 mine = stack.enter_context(ownership.of(self.hint.id, session))
-            except (OperationalError, InterfaceError) as error:
+            except Exception as error:  # noqa: BLE001 - told by what it means for the job
                 return self._without_lock(error)
             return self._attempt() if mine else self._lost()
 
     def _without_lock(self, error: Exception) -> Outcome:
         """Nothing has happened to the job; there may be no session to be had."""
-        if trouble.is_alive(self.connection):
+        is_refused = isinstance(error, OperationalError | InterfaceError)
+        if is_refused and trouble.is_alive(self.connection):
             return Away(self.hint, str(error))
         return self.after_failed_claim(error)
 

@@ -21,6 +21,7 @@ over again and again (patrol.py).
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -325,12 +326,12 @@ class Engine:
         self._moved = self.clock()
         lane = self._lane_of.pop(ended.task.number)
         hint = lane.release(ended.task.number)
-        if isinstance(ended.error, WorkerDied):
-            lane.inquest.add_death(hint, ended.error, ended.seconds)
-        elif ended.error is not None:
+        if ended.error is None:
+            self._act_on(lane, _outcome(ended.value, hint))
+        elif _ends_the_queue(ended):
             self._break(lane, hint, ended.error)
         else:
-            self._act_on(lane, _outcome(ended.value, hint))
+            lane.inquest.add_death(hint, ended.error, ended.seconds)
 
     def _act_on(self, lane: Lane, outcome: Outcome) -> None:
         match outcome:
@@ -391,7 +392,7 @@ class Engine:
             self._stop_at_once()
 
     def _grace_left(self) -> float | None:
-        asked = self.stop.count or self.stop.hangups
+        asked = self.stop.count or self.stop.hangups or self._broken
         if self.options.grace is None or not (asked and (self._lane_of or self._chores)):
             return None
         return max(0.0, self._halted_at + self.options.grace - self.clock())
@@ -417,6 +418,13 @@ class Engine:
 def _outcome(value: Outcome | tuple[Any, ...], hint: Hint) -> Outcome:
     """As the worker that had the hint has told it."""
     return Executed.unpacked(value, hint) if isinstance(value, tuple) else value
+
+
+def _ends_the_queue(ended: Ended) -> bool:
+    """Whether more is amiss than one worker: the operator's signal, a queue that cannot be claimed
+    from, or whatever it is if it is in this process."""
+    original = ended.error.original if isinstance(ended.error, TaskRaised) else None
+    return isinstance(original, StopNow | QueueStopped) or ended.pid == os.getpid()
 
 
 def _describe(error: Exception) -> str:

@@ -20,11 +20,19 @@ from django_async.outcomes import (
     Failure,
     Lost,
     Undecided,
+    storable,
     unsuccessful,
 )
 from django_async.payload import about, printable
 from django_async.store import Settlement
-from forkpool import TimeLimitExceeded, WorkerDied, WorkerInterrupted, soft_time_limit
+from forkpool import (
+    PoolError,
+    TaskRaised,
+    TimeLimitExceeded,
+    WorkerDied,
+    WorkerInterrupted,
+    soft_time_limit,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +54,7 @@ class Inquest:
     is_asked_to_end: Callable[[int], bool] = lambda _: False
     """Whether somebody has asked to cancel the job of this id: after a death it is not tried
     again."""
-    _deaths: list[tuple[Hint, WorkerDied, float]] = field(default_factory=list)
+    _deaths: list[tuple[Hint, PoolError, float]] = field(default_factory=list)
     _undecided: dict[int, Undecided] = field(default_factory=dict)
     _since: dict[int, float] = field(default_factory=dict)
     """When each was looked at first."""
@@ -69,8 +77,9 @@ class Inquest:
         self._undecided[outcome.hint.id] = outcome
         self._since[outcome.hint.id] = self.clock()
 
-    def add_death(self, hint: Hint, death: WorkerDied, seconds: float) -> None:
-        """An attempt's worker has died, so long after it was handed the job."""
+    def add_death(self, hint: Hint, death: PoolError, seconds: float) -> None:
+        """An attempt's worker has died, or could not say how it ended, so long after it was handed
+        the job."""
         self._deaths.append((hint, death, seconds))
         self._next, self._soon = 0.0, self.clock() + PATIENCE
 
@@ -119,11 +128,11 @@ class Inquest:
         """End the sessions of the dead, which may hold locks, and find out what they were at."""
         while self._deaths:
             hint, death, seconds = self._deaths[-1]
-            sessions.end_all(death.note)
+            failure = replace(_failure_of(death), seconds=seconds)
+            if isinstance(death, WorkerDied):
+                sessions.end_all(death.note)
+                failure = replace(failure, worker=liveness.worker(death.pid))
             label, name, queue = store.describe(hint, self.using)
-            failure = replace(
-                _failure_of(death), worker=liveness.worker(death.pid), seconds=seconds
-            )
             if self.is_asked_to_end(hint.id):
                 failure = replace(failure, cancels=True)
             self.add(Undecided(hint, label, seconds, failure, name=name, queue=queue))
@@ -159,7 +168,9 @@ class Inquest:
         del self._undecided[outcome.hint.id], self._since[outcome.hint.id]
 
 
-def _failure_of(death: WorkerDied) -> Failure:
+def _failure_of(death: PoolError) -> Failure:
+    if isinstance(death, TaskRaised):
+        return Failure(storable(death.exception), storable(death.traceback), died=True)
     if isinstance(death, WorkerInterrupted):
         return Failure.of_interruption(str(death))
     if isinstance(death, TimeLimitExceeded):

@@ -14,6 +14,7 @@ from django.db import connection
 from django_async import schedule
 from django_async.api import deschedule, health, resume_queue
 from django_async.control import Control
+from django_async.management.commands import flush_queue
 from django_async.models import Error, Job, Parent
 from django_async.noticeboard import noticeboard
 from suite import controlled, jobs
@@ -108,6 +109,17 @@ def test_a_job_that_does_not_heed_it_loses_its_worker(flush: Flush, settings: An
         flush(workers=1)
     assert_cancelled(job)
     assert not Note.objects.exists()
+
+
+@in_every_way
+def test_a_job_that_cannot_be_interrupted_where_it_hangs_loses_its_worker_too(
+    flush: Flush, monkeypatch: pytest.MonkeyPatch, meta: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(flush_queue, "PATIENCE_WITH_THE_CANCELLED", 0.5)
+    job = schedule(controlled.fail_and_hang, meta=meta)
+    with beside(cancel_as_it_runs, job):
+        flush(workers=1)
+    assert_cancelled(job)
 
 
 @in_every_way

@@ -143,6 +143,18 @@ def test_a_job_that_would_need_more_memory_than_allowed_fails(flush: Flush) -> N
     assert notes() == ["after it"]
 
 
+def test_a_worker_that_lacks_memory_is_replaced_so_that_the_next_job_has_it(flush: Flush) -> None:
+    greedy = schedule(abuse.keep_address_space, [2 << 30])
+    starved = schedule(abuse.keep_address_space, [2 << 30], meta={"backoff": 0})
+    last = schedule(abuse.keep_address_space, [2 << 30], priority=-9)
+    flush(workers=1, keep_going=True, memory_limit=3 << 30)
+    assert "MemoryError" in starved.errors.get().exception
+    last.refresh_from_db()
+    greedy.refresh_from_db()
+    assert (greedy.state, last.state) == ("executed", "executed")
+    assert greedy.result != last.result
+
+
 def test_a_worker_that_has_grown_is_replaced_after_its_job(flush: Flush) -> None:
     pids = [schedule(abuse.keep_memory, [300 << 20]) for _ in range(2)]
     assert flush(workers=1, max_memory_per_worker=250 << 20).status == 0

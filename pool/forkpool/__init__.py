@@ -21,7 +21,7 @@ from forkpool.interface import Ended, Pool, Running, Task
 from forkpool.interrupts import interruptible
 from forkpool.limits import soft_time_limit
 from forkpool.memory import explain_memory_error
-from forkpool.notes import tell_parent
+from forkpool.notes import retire, tell_parent
 from forkpool.pool import ForkPool
 from forkpool.signals import StopSignals
 from forkpool.strays import reap_strays
@@ -51,6 +51,7 @@ __all__ = [
     "explain_memory_error",
     "interruptible",
     "reap_strays",
+    "retire",
     "show",
     "soft_time_limit",
     "tell_parent",

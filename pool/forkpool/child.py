@@ -159,7 +159,11 @@ def work(channel: Channel, tray: Tray, slot: Slot, terms: Terms) -> None:
                 os._exit(1)
             slot.ended = number  # before the look at `leaves`: see Worker
             finished += 1
-            is_worn = finished == terms.max_tasks or is_too_large(report, terms.max_memory)
+            is_worn = (
+                finished == terms.max_tasks
+                or notes.is_retiring()
+                or is_too_large(report, terms.max_memory)
+            )
             if is_worn:
                 channel.send(dumps(("worn",)))
             channel.send(report)

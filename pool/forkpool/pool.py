@@ -64,6 +64,8 @@ class ForkPool(Pool):
             which take_back() comes, there are none.
         grace: seconds between an interrupt() and the SIGTERM, if the task goes on; and between a
             SIGTERM, which also comes at the end of a task's time_limit, and the SIGKILL.
+        patience: seconds after an interrupt() after which a task is ended though it was in no block
+            all that time, and could not be interrupted; None leaves it alone.
         start_timeout: seconds that a child has until it is ready.
         wakeup: a descriptor that wait() watches as well; it stays open as long as the pool.
     """
@@ -80,6 +82,7 @@ class ForkPool(Pool):
         memory_limit: int | None = None,
         ahead: int = 0,
         grace: float = 5.0,
+        patience: float | None = None,
         start_timeout: float = 60.0,
         wakeup: int | None = None,
     ) -> None:
@@ -93,6 +96,7 @@ class ForkPool(Pool):
         self._after_fork = after_fork
         self._most_ahead = ahead
         self._grace = grace
+        self._patience = patience
         self._start_timeout = start_timeout
         self._owner: int | None = None  # process that started the pool
         self._closed = False
@@ -276,6 +280,7 @@ class ForkPool(Pool):
                 [*inherited, self._disown_siblings],
                 self._start_timeout,
                 self._grace,
+                self._patience,
                 attempt,
             )
             self._crew.join(worker)

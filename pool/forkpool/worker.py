@@ -80,6 +80,7 @@ class Worker:
         inherited: Iterable[Callable[[], None]],
         start_timeout: float,
         grace: float,
+        patience: float | None,
         attempt: int,
     ) -> None:
         self.channel, theirs = Channel.pair()
@@ -118,6 +119,8 @@ class Worker:
         self.deadline = deadline_in(start_timeout)
         self._limit: float | None = None  # when the task's time is over
         self._patience: float | None = None  # when a task that was interrupted should have ended
+        self._longest_patience = patience
+        self._no_longer: float | None = None  # when it should have, wherever it is
         self._in_reach = False  # of the interrupt, at the latest look
         self.lost = False
         self.overdue = False
@@ -162,12 +165,14 @@ class Worker:
             return
         self._in_reach = self._slot.exposed == self.task.number
         self._slot.wanted = self.task.number
+        if self._longest_patience is not None:
+            self._no_longer = deadline_in(self._longest_patience)
         self._be_patient()
         with suppress(ProcessLookupError):  # somebody else has reaped it
             interrupts.signal_to(self.pid)
 
     def _be_patient(self) -> None:
-        self._patience = deadline_in(self._grace)
+        self._patience = earliest(deadline_in(self._grace), self._no_longer)
         self.deadline = earliest(self._limit, self._patience)
 
     def running(self) -> Running | None:
@@ -249,7 +254,7 @@ class Worker:
         if self.task and self.task.number == number:
             task, self.task = self.task, None
             seconds = time.monotonic() - self.since
-            self.deadline = self._limit = self._patience = None
+            self.deadline = self._limit = self._patience = self._no_longer = None
         elif submitted:
             task = submitted.task
         else:  # not an answer to anything
@@ -281,7 +286,7 @@ class Worker:
         elif left(self._limit) == 0:
             self._patience = None
             self._terminate()
-        elif self._was_in_reach():
+        elif self._was_in_reach() or left(self._no_longer) == 0:
             self._terminate()
         else:
             self._be_patient()

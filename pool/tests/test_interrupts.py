@@ -178,6 +178,22 @@ def test_outside_of_blocks_nothing_is_interrupted(
         assert (ended.value, ended.pid) == ("undisturbed", pool.pids[0])
 
 
+@pytest.mark.parametrize("task", [leave_and_wait, wait_without_a_block])
+def test_with_a_patience_a_task_is_ended_after_it_wherever_it_is(
+    waiting: Any, clock: Any, gate: Any, tmp_path: Path, task: Task
+) -> None:
+    with ForkPool(1, grace=FOREVER, patience=3 * FOREVER) as pool:
+        case = Case(pool, waiting, tmp_path / "note")
+        assert pool.interrupt(case.start(task, gate))
+        for _ in range(2):
+            clock.put_forward(FOREVER)
+            assert pool.wait(0) == []
+            assert not pool._crew.workers[0].overdue
+        clock.put_forward(FOREVER)
+        assert interrupted(case.end()).exitcode == -signal.SIGTERM
+        assert case.waiting.run(pool, send_back, 1).value == 1
+
+
 def test_a_task_that_has_ended_unseen_leaves_the_next_one_alone(case: Case) -> None:
     number = case.start(in_region, send_back, 1)
     case.waiting.readable(case.pool._crew.workers[0].channel)

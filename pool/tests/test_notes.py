@@ -16,6 +16,7 @@ from forkpool import (
     TimeLimitExceeded,
     WorkerDied,
     notes,
+    retire,
     tell_parent,
 )
 from forkpool.channel import Channel
@@ -195,3 +196,25 @@ def test_a_parent_that_is_gone_is_told_nothing(monkeypatch: pytest.MonkeyPatch) 
     ours.close()
     tell_parent("a note")
     theirs.close()
+
+
+def retire_in_a_copy() -> int:
+    if not (copy := os.fork()):
+        retire()
+        os._exit(int(notes.is_retiring()))
+    return os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+
+
+def test_a_task_may_have_its_process_replaced_after_it(waiting: Any) -> None:
+    with ForkPool(1) as pool:
+        ended = waiting.run(pool, retire)
+        assert ended.error is None
+        assert waiting.run(pool, os.getpid).value != ended.pid
+        pid = waiting.run(pool, os.getpid).pid
+        assert waiting.run(pool, retire_in_a_copy).value == 0
+        assert waiting.run(pool, os.getpid).value == pid
+
+
+def test_outside_of_a_child_nobody_retires() -> None:
+    retire()
+    assert not notes.is_retiring()

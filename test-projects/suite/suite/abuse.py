@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import resource
 import signal
 import threading
 import time
@@ -600,12 +601,18 @@ def take_memory(size: int) -> int:
     return taken
 
 
-_kept: list[bytearray] = []
+_kept: list[bytearray | bytes] = []
 
 
 def keep_memory(size: int) -> int:
     """Grow by so many bytes, and tell in which process."""
     _kept.append(bytearray(b"x") * size)
+    return os.getpid()
+
+
+def keep_address_space(size: int) -> int:
+    """The same, without the memory."""
+    _kept.append(bytes(size))  # zeros, of which the system keeps none
     return os.getpid()
 
 
@@ -698,3 +705,14 @@ def leave_pipeline() -> None:
     pipeline.__enter__()
     _left_open.append(pipeline)
     note("in a pipeline")
+
+
+def break_own_process(what: str) -> None:
+    """Have an effect, and leave the process unfit for the end of the attempt."""
+    Note.objects.create(text="broken")
+    if what == "clock":
+        time.monotonic = None  # type: ignore[assignment]
+    elif what == "files":
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    else:
+        os.getpid = None  # type: ignore[assignment]

@@ -60,3 +60,17 @@ def fail_slowly() -> None:
     os.write(_begun[1], b".")
     time.sleep(1)
     raise ValueError("too slow")
+
+
+class Slow(Exception):
+    """Takes long to say what it is."""
+
+    def __repr__(self) -> str:
+        os.write(_begun[1], b".")
+        time.sleep(LONG)
+        return "Slow()"
+
+
+def fail_and_hang() -> None:
+    """Fail, with an error that hangs when it is to be recorded."""
+    raise Slow

@@ -55,6 +55,11 @@ AHEAD = 4
 """Jobs a worker that may be handed out ahead of need. A busy machine lets the parent have its turn
 every few milliseconds, in which a worker ends some short jobs."""
 
+PATIENCE_WITH_THE_CANCELLED = 60.0
+"""Seconds from the request to cancel a job to the end of its worker, if the job is stuck where it
+cannot be interrupted: beside its own code, in a ``__repr__`` of its error, say. What the queue does
+there takes no longer itself."""
+
 COUNT_AT_MOST = 100_000
 """Jobs that are counted to give the progress bar an end."""
 
@@ -269,6 +274,7 @@ def _pool(options: dict[str, Any], stop: StopSignals, aliases: list[str]) -> Poo
         max_memory_per_child=options["max_memory_per_worker"],
         memory_limit=options["memory_limit"],
         grace=conf.current().timeout_grace,
+        patience=PATIENCE_WITH_THE_CANCELLED,
         wakeup=stop.fileno(),
     )
 
