@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from math import inf
 from typing import Any, TypeVar
 
 from django.apps import apps
@@ -21,6 +22,17 @@ LONGEST = 30.0
 """Seconds that the database has for what the parent asks of it, none of which waits for a lock;
 then the connection is given up. mysqlclient is deaf to timers: sessions.bounded_waits()."""
 
+LONGEST_BESIDE_OTHERS = 5.0
+"""The same where the jobs of other databases have to wait meanwhile."""
+
+LONG = 1.0
+"""Seconds that a try may take which fails, until the next one is left to somebody else."""
+
+RELAPSE, SHARE = 60.0, 5
+"""Seconds after an answer to somebody else, within which a try of the parent's own that takes long
+is followed by as much more of a pause: no more than this part of its time goes into a database that
+answers others, and not the parent."""
+
 T = TypeVar("T")
 
 
@@ -30,14 +42,45 @@ class Access:
     Attributes:
         busy: whether a statement is under way: an operator's second signal may interrupt it.
         outage: whether the database is away.
+        is_silent: whether somebody else is to try first whether it answers.
     """
 
     def __init__(self, using: str, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._connection = connections[using]
         self._session: Any = None
         self._lacks_tables = False
         self.busy = False
         self.outage = Outage(clock, using)
+        self.is_silent = False
+        self._longest = LONGEST
+        self._has_others_wait = False
+        self._rests_until = 0.0
+        self._answered = -inf
+
+    def beside_others(self) -> None:
+        """The jobs of other databases wait while this one is tried: after a try that took long it
+        is silent until it has_answered()."""
+        self._longest, self._has_others_wait = LONGEST_BESIDE_OTHERS, True
+
+    def has_answered(self) -> None:
+        """Somebody else had an answer: it is to be tried again."""
+        self.is_silent, self._answered = False, self._clock()
+        self.outage.may_be_over()
+
+    def rest(self, seconds: float) -> None:
+        """Nobody is to try it for so long."""
+        self._rests_until = self._clock() + seconds
+
+    @property
+    def rests(self) -> bool:
+        """Whether nobody is to try it now."""
+        return self._clock() < self._rests_until
+
+    @property
+    def pause(self) -> float:
+        """Seconds until it is to be tried again, while it is away."""
+        return inf if self.is_silent else self.outage.pause
 
     def use(self, act: Callable[[], T], limit: float | None = LONGEST) -> T | None:
         """Do something that needs the database; None if that could not be had. Without a limit it
@@ -46,11 +89,12 @@ class Access:
         Raises what is neither an outage nor a conflict with somebody else's transaction; and
         StopNow, if the operator has cut it short: whether the database is there is not known then.
         """
-        if self.outage.is_on and self.outage.pause:
+        if self.outage.is_on and self.pause:
             return None
+        began = self._clock()
         try:
             self.busy = True
-            with soft_time_limit(limit):
+            with soft_time_limit(limit and min(limit, self._longest)):
                 self._connect()
                 return act()
         except StopNow as stop:
@@ -58,6 +102,7 @@ class Access:
             raise
         except (DriverError, TaskTimeout) as error:
             self._note(error)
+            self._note_length(self._clock() - began)
         finally:
             self.busy = False
         return None
@@ -78,15 +123,9 @@ class Access:
         if self.outage.is_on:
             trouble.knock(self._connection)
             if self._lacks_tables:
-                self._look_for_tables()
+                look_for_tables(self._connection.alias)
+                self._lacks_tables = False
             self.outage.end()
-
-    def _look_for_tables(self) -> None:
-        """Raise what the driver raises as long as one of the queue's tables or columns is missing;
-        others may be there, and of use to nobody."""
-        for model in apps.get_app_config("async").get_models():
-            model._base_manager.using(self._connection.alias).first()
-        self._lacks_tables = False
 
     def _note_interruption(self, stop: StopNow) -> None:
         """A statement is under way. Or it got no answer, where the driver hears of no signal until
@@ -94,6 +133,13 @@ class Access:
         if trouble.has_failed(stop, self._connection):
             self.outage.note("it did not answer")
         self._connection.close()
+
+    def _note_length(self, seconds: float) -> None:
+        """A try has failed that took so long."""
+        if self._has_others_wait and self.outage.is_on and seconds > LONG:
+            self.is_silent = True
+            if self._clock() < self._answered + RELAPSE:
+                self.rest((SHARE - 1) * seconds)
 
     def _note(self, error: BaseException) -> None:
         """A silent connection is as good as none, and so is a database without its tables; a
@@ -105,3 +151,10 @@ class Access:
             self.outage.note(str(error) or "it did not answer")
         elif not trouble.is_conflict(error, self._connection.alias):
             raise error
+
+
+def look_for_tables(using: str) -> None:
+    """Raise what the driver raises as long as one of the queue's tables or columns is missing;
+    others may be there, and of use to nobody."""
+    for model in apps.get_app_config("async").get_models():
+        model._base_manager.using(using).first()

@@ -216,7 +216,7 @@ class Lane:
         """Seconds for which nothing is to be done here but to wait for what runs; whether a worker
         could take a job is for the engine to say."""
         if self.access.outage.is_on:
-            return self.access.outage.pause
+            return self.access.pause
         if self.inquest:
             return AGAIN
         until_beat = max(0.0, self._next_beat - self.clock())

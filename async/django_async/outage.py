@@ -55,6 +55,10 @@ class Outage:
             self._delay = min(self._delay * 2, LONGEST)
         self._next = now + self._delay * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
+    def may_be_over(self) -> None:
+        """It is to be tried now."""
+        self._next = self.clock()
+
     def end(self) -> None:
         """Something has gone through."""
         if self._since is not None:

@@ -23,11 +23,14 @@ from django.db import DatabaseError, connections
 from django.db import Error as DriverError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from forkpool import tell_parent
+from forkpool import TaskTimeout, soft_time_limit, tell_parent
 
 logger = logging.getLogger(__name__)
 
 _UNKNOWN_THREAD = 1094
+
+_PATIENCE = 2.0
+"""Seconds to end a session of a dead worker, which may have used databases that are silent now."""
 
 _BEGAN = "EXTRACT(EPOCH FROM backend_start)::text"
 """Of a session on PostgreSQL, in a form that no setting of a session changes."""
@@ -87,8 +90,11 @@ def end_all(note: object) -> None:
     """In the parent: end the sessions that a dead worker has told of."""
     for alias, number, mark in note if isinstance(note, list) else ():
         try:
-            _end(number, mark, connections[alias])
-        except DriverError as error:  # the server will notice by itself, if later
+            with soft_time_limit(_PATIENCE):
+                _end(number, mark, connections[alias])
+        except (DriverError, TaskTimeout) as error:  # the server will notice by itself, if later
+            if isinstance(error, TaskTimeout):
+                connections[alias].close()
             if not (error.args and error.args[0] == _UNKNOWN_THREAD):
                 logger.warning("Session %s on %r could not be ended.", number, alias, exc_info=True)
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ from django_async.lane import Lane
 from django_async.management import arguments
 from django_async.parents import Registration
 from django_async.patrol import Interval, Patrol
+from django_async.scout import Scout
 from django_async.terms import Attempt, Options, Summary
 from django_async.upkeep import (
     Accountant,
@@ -130,6 +131,8 @@ class Command(BaseCommand):
         if options["forever"]:
             begins = announcement.Announcer(shown.say, options["workers"], options["queue"])
             duties = [*duties, begins, *_duties(lanes, pool, counted, options)]
+            if len(lanes) > 1:
+                duties.append(stack.enter_context(closing(Scout(lanes))))
         self._engine = Engine(
             lanes=lanes,
             pool=pool,

@@ -1,0 +1,198 @@
+"""A database that does not answer holds up no other: a process of its own tries it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, connections, transaction
+
+from django_async import schedule, scout
+from django_async.access import LONG, RELAPSE, SHARE, Access
+from django_async.models import Job
+from forkpool import ForkPool, StartFailed
+from suite import jobs
+from suite.processes import manage
+from suite.together import DEADLINE, beside, wait_until
+
+TABLE = Job._meta.db_table
+
+
+class Clock:
+    """Goes on as it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Server:
+    """Whose statements take so long, and fail if that is too long."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.seconds, self.asked = clock, 0.0, 0
+
+    def ask(self) -> str:
+        self.asked += 1
+        self.clock.now += self.seconds
+        if self.seconds:
+            connection.close()
+            raise OperationalError("timeout")
+        return "answer"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def server(clock: Clock) -> Server:
+    return Server(clock)
+
+
+def beside_others(clock: Clock) -> Access:
+    access = Access("default", clock)
+    access.beside_others()
+    return access
+
+
+@pytest.mark.django_db(transaction=True)
+def test_after_a_try_that_took_long_it_is_left_alone_until_somebody_else_had_an_answer(
+    clock: Clock, server: Server
+) -> None:
+    access = beside_others(clock)
+    server.seconds = LONG + 1
+    assert access.use(server.ask) is None
+    assert access.is_silent
+    clock.now += 1000
+    assert access.use(server.ask) is None
+    assert (server.asked, access.pause) == (1, float("inf"))
+    server.seconds = 0
+    access.has_answered()
+    assert access.use(server.ask) == "answer"
+    assert not access.outage.is_on
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_that_answers_others_only_takes_no_more_than_a_part_of_the_parents_time(
+    clock: Clock, server: Server
+) -> None:
+    access = beside_others(clock)
+    server.seconds, began = 5.0, clock.now
+    for _ in range(20):
+        access.use(server.ask)
+        while access.is_silent:
+            clock.now += 1
+            if not access.rests:
+                access.has_answered()
+    assert server.asked == 20
+    assert clock.now - began >= 19 * server.seconds * SHARE
+    clock.now += RELAPSE
+    access.use(server.ask)
+    assert access.is_silent
+    assert not access.rests
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_that_is_alone_or_refuses_at_once_is_tried_by_the_parent_itself(
+    clock: Clock, server: Server
+) -> None:
+    for access, seconds in [(Access("default", clock), LONG + 1), (beside_others(clock), LONG / 2)]:
+        server.seconds = seconds
+        access.use(server.ask)
+        assert (access.outage.is_on, access.is_silent) == (True, False)
+        clock.now += access.pause
+        asked = server.asked
+        access.use(server.ask)
+        assert server.asked == asked + 1
+
+
+@contextmanager
+def locked_table(using: str) -> Iterator[None]:
+    """Within the block, nobody can read the jobs, as during an ALTER TABLE."""
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        cursor = connections[using].cursor()
+        if connection.vendor == "mysql":
+            cursor.execute(f"LOCK TABLES {TABLE} WRITE")
+            held.set()
+            release.wait(2 * DEADLINE)
+            cursor.execute("UNLOCK TABLES")
+            return
+        with transaction.atomic(using=using):
+            cursor.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+            held.set()
+            release.wait(2 * DEADLINE)
+
+    with beside(hold) as holder, ExitStack() as stack:
+        stack.callback(release.set)
+        assert held.wait(DEADLINE)
+        yield
+        assert not holder.done()
+
+
+def is_executed(job: Job) -> bool:
+    return Job.objects.using(job._state.db).executed().filter(pk=job.pk).exists()
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="a file is never silent")
+@pytest.mark.django_db(databases=["default", "other"], transaction=True)
+def test_a_table_that_is_locked_holds_up_no_other_database(tmp_path: Path) -> None:
+    job = schedule(jobs.note, using="other")
+    options = ("--forever", "--workers=1", "--database=other", "--database=default")
+    log = tmp_path / "log"
+    with log.open("w") as errors, ExitStack() as stack:
+        with locked_table("other"):
+            service = stack.enter_context(manage("flush_queue", *options, stderr=errors))
+            wait_until(lambda: "The database is away ('other')" in log.read_text(), "the silence")
+            wait_until(lambda: len(children(service.pid)) == 2, "the process that tries it")
+            for number in range(5):
+                other = schedule(jobs.note, [str(number)])
+                wait_until(partial(is_executed, other), "a job beside the silence")
+        wait_until(lambda: is_executed(job), "the job, after the silence")
+        wait_until(lambda: len(children(service.pid)) == 1, "the end of that process")
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(DEADLINE) == 0
+    said = log.read_text()
+    assert (said.count("The database is away"), said.count("The database is back")) == (1, 1)
+
+
+class Lane:
+    """As much of one as a scout looks at."""
+
+    def __init__(self, access: Access) -> None:
+        self.using, self.access = "default", access
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_there_can_be_no_such_process_the_parent_tries_itself(
+    clock: Clock, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise StartFailed
+
+    monkeypatch.setattr(ForkPool, "start", refuse)
+    access = Access("default", clock)
+    lanes: Any = [Lane(access)]
+    engine: Any = SimpleNamespace(is_halted=False)
+    watch = scout.Scout(lanes)
+    server.seconds = LONG + 1
+    assert access.use(server.ask) is None
+    assert access.pause == float("inf")
+    watch.see_to(engine)
+    assert access.pause == 0
