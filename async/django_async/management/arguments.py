@@ -8,6 +8,7 @@ import os
 from django.core.management.base import CommandParser
 
 from django_async.exporter import Address
+from django_async.management import databases
 from django_async.metrics import read_address
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -39,7 +40,8 @@ def _add_what(parser: CommandParser) -> None:
         action="append",
         default=[],
         metavar="ALIAS",
-        help="the queue's database; repeatable: of several, each gets its turn",
+        help="the queue's database; repeatable: of several, each gets its turn;"
+        f" {databases.DEFAULT}",
     )
 
 

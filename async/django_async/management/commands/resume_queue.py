@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import transaction
 
 from django_async.api import resume_queue
-from django_async.management.commands.pause_queue import database, describe, names
+from django_async.management import databases
+from django_async.management.commands.pause_queue import describe, names
 
 
 class Command(BaseCommand):
@@ -19,10 +20,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--all", action="store_true", help="undo pause_queue --all; pauses by name stay"
         )
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, metavar="ALIAS")
+        databases.add_to(parser)
 
     def handle(self, **options: Any) -> None:
-        using = database(options)
+        using = databases.chosen(options["database"])
         with transaction.atomic(using=using):
             for name in names(options):
                 if not resume_queue(name, using=using):
