@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django_async import roster
 from django_async.errors import NoticesUnavailable
 from django_async.management import databases
+from django_async.management.arguments import queue_name
 from django_async.models import Group, Job, JobQuerySet
 from django_async.pending import BY_KEY
 
@@ -33,7 +34,7 @@ def add_to(parser: CommandParser) -> None:
     add("id", nargs="*", type=_id, help="the jobs with these ids")
     add("--state", choices=STATES, help="those in this state; 'pending' is all that will run")
     add("--name", metavar="PREFIX", help="those whose function's path starts so")
-    add("--queue", metavar="NAME", help="those of this queue")
+    add("--queue", type=queue_name, metavar="NAME", help="those of this queue")
     add("--group", metavar="REFERENCE", help="those of the groups with this reference")
     databases.add_to(parser)
 

@@ -67,11 +67,10 @@ class Command(BaseCommand):
         arguments.add_to(parser)
 
     def handle(self, **options: Any) -> None:
+        arguments.check(options)
         aliases = _databases(options["database"])
         for alias in aliases:
             _refuse_impossible(alias, options["workers"])
-        if options["reload"] and not options["forever"]:
-            raise CommandError("--reload is for a service: it needs --forever.")
         with ExitStack() as stack:
             stop = stack.enter_context(
                 StopSignals(on_second=self._interrupt, hangups=options["forever"])
@@ -195,7 +194,7 @@ def _lane(using: str, pool: Pool, options: dict[str, Any]) -> Lane:
     settings = conf.current()
     forever = options["forever"]
     chosen = fetch.Selection(
-        options["filter"], tuple(options["queue"]), options["which"], options["outof"]
+        options["filter"], tuple(options["queue"]), options["which"], options["outof"] or 1
     )
     reads = fetch.Fetch(using, None if forever else fetch.bounds(using), chosen)
     interval = Interval(settings.poll_min, settings.poll_max)

@@ -11,13 +11,16 @@ from django.db import transaction
 from django_async import pausing
 from django_async.api import pause_queue, paused_queues
 from django_async.management import databases
+from django_async.management.arguments import queue_name
 
 
 class Command(BaseCommand):
     help = "Pauses queues: what runs goes on, and nothing more of them is handed out by anybody."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("queue", nargs="*", metavar="NAME", help="the queues to pause")
+        parser.add_argument(
+            "queue", nargs="*", type=queue_name, metavar="NAME", help="the queues to pause"
+        )
         parser.add_argument("--all", action="store_true", help="every queue, with one pause")
         databases.add_to(parser)
 
@@ -43,8 +46,6 @@ def names(options: dict[str, Any]) -> list[str | None]:
     """Which queues are meant; None for every queue."""
     if bool(options["queue"]) is options["all"]:
         raise CommandError("Name the queues, or give --all: one of the two.")
-    if "" in options["queue"]:
-        raise CommandError("A queue's name is not empty: for every queue, give --all.")
     return [None] if options["all"] else options["queue"]
 
 

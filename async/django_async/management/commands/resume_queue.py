@@ -9,6 +9,7 @@ from django.db import transaction
 
 from django_async.api import resume_queue
 from django_async.management import databases
+from django_async.management.arguments import queue_name
 from django_async.management.commands.pause_queue import describe, names
 
 
@@ -16,7 +17,9 @@ class Command(BaseCommand):
     help = "Resumes queues that were paused by the same name, or by --all."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("queue", nargs="*", metavar="NAME", help="the queues to resume")
+        parser.add_argument(
+            "queue", nargs="*", type=queue_name, metavar="NAME", help="the queues to resume"
+        )
         parser.add_argument(
             "--all", action="store_true", help="undo pause_queue --all; pauses by name stay"
         )
