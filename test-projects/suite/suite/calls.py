@@ -9,14 +9,16 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
-from django_async import current_job, schedule
+from django_async import current_job, many, schedule
 from django_async.api import deschedule, schedule_many
+from django_async.errors import JobNotRunnable
 from django_async.models import Job
 from forkpool import TaskInterrupted
 from suite.jobs import note as reexported
@@ -231,3 +233,28 @@ def cancels_itself() -> bool:
     job = current_job()
     assert job
     return Job.objects.get(pk=job.id).cancel()
+
+
+def gives_itself_another_time(verb: str) -> Any:
+    """How many jobs ``retry_failed()`` says to have had; or what the job's own verb raises."""
+    job = current_job()
+    assert job
+    if verb == "retry_failed":
+        return Job.objects.retry_failed()
+    row = Job.objects.get(pk=job.id)
+    try:
+        row.reschedule(timedelta(hours=1)) if verb == "reschedule" else row.retry()
+    except JobNotRunnable as error:
+        return str(error)
+    return row.state
+
+
+def changes_all(verb: str) -> str:
+    """What comes of doing it to all jobs, the caller included, and what becomes of its own row."""
+    job = current_job()
+    assert job
+    every, before = Job.objects.all(), Job.objects.filter(pk=job.id).values().get()
+    values = [5] if verb == "prioritise" else []
+    tally = getattr(many, verb)(every, *values)
+    assert Job.objects.filter(pk=job.id).values().get() == before
+    return str(tally)
