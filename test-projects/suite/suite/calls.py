@@ -20,7 +20,7 @@ from django_async import current_job, many, schedule
 from django_async.api import deschedule, schedule_many
 from django_async.errors import JobNotRunnable
 from django_async.models import Job
-from forkpool import TaskInterrupted
+from suite.interrupted import be_interrupted
 from suite.jobs import note as reexported
 from suite.models import Note
 from suite.together import elsewhere
@@ -180,7 +180,7 @@ def ends_as_planned(ends: list[str]) -> None:
         case "raise":
             raise ValueError("as planned")
         case "interrupted":
-            raise TaskInterrupted
+            be_interrupted()
 
 
 def close_gate() -> None:
