@@ -96,6 +96,17 @@ async def schedules_asynchronously() -> int:
     return int((await sync_to_async(schedule)(reexported)).pk)
 
 
+def schedules_itself(times: int) -> None:
+    """Schedule the next run, so many times."""
+    if times:
+        schedule(schedules_itself, [times - 1])
+
+
+def schedules_many_in_its_trace(traceparent: str) -> None:
+    """Schedule one job without, and one with a word about its trace."""
+    schedule_many([{"function": plain}, {"function": plain, "meta": {"traceparent": traceparent}}])
+
+
 def schedules_and_fails(text: str) -> None:
     """Schedule one job, and fail."""
     schedules(text)
