@@ -76,6 +76,13 @@ def test_jobs_are_listed_cancelled_and_tried_again_there(routed: None) -> None:
     assert (states("other"), states("default")) == (["due"], ["due"])
 
 
+def test_failed_jobs_are_tried_again_there(routed: None) -> None:
+    schedule(fail, run_after=timedelta(hours=1))
+    Job.objects.using("other").update(attempts=1)
+    assert Job.objects.retry_failed() == 1
+    assert Job.objects.using("other").due().count() == 1
+
+
 def test_health_is_about_the_jobs_there(routed: None) -> None:
     schedule(fail, queue="mail")
     pause_queue("mail")
