@@ -89,6 +89,14 @@ def test_what_is_no_name_of_a_queue_is_refused(command: str, name: str, message:
         call_command(*command.split(), name)
 
 
+@pytest.mark.parametrize("command", ["flush_queue", "queue_health", "pause_queue --all", "jobs"])
+@pytest.mark.parametrize("alias", ["", "elsewhere"])
+def test_a_database_that_is_none_is_refused(command: str, alias: str) -> None:
+    """An empty name is no word for the queue's own: it may come from a variable that is not set."""
+    with pytest.raises(CommandError, match=f"no database '{alias}'"):
+        call_command(*command.split(), f"--database={alias}")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_refusal_is_a_line_and_an_exit_status() -> None:
     for arguments in (["flush_queue", "--memory-limit=1G"], ["pause_queue", LONG]):

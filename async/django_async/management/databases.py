@@ -18,7 +18,7 @@ def add_to(parser: CommandParser) -> None:
 def chosen(named: str | None, returncode: int = 1) -> str:
     """The alias that is meant: the one that was named, or else the queue's. Raises CommandError,
     with that exit status, if there is no such database."""
-    alias = home.of_queue(named)
+    alias = home.of_queue() if named is None else named
     if alias not in connections:
         known = ", ".join(connections)
         raise CommandError(
