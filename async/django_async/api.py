@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any
 
-from django.db import router, transaction
+from django.db import transaction
 
-from django_async import cancelling, clock, current, inserts, pausing, payload, tracing, wake
+from django_async import cancelling, clock, current, home, inserts, pausing, payload, tracing, wake
 from django_async.errors import AsyncError
 from django_async.health import health
 from django_async.hints import Hint
@@ -72,7 +72,7 @@ def schedule(
     Raises TypeError or ValueError, naming the argument, for what cannot be stored (nothing is
     written then), and ValidationError if the group takes no more jobs.
     """
-    using = using or router.db_for_write(Job)
+    using = home.of_queue(using)
     now = partial(clock.utc_now, using)
     job = build(function, args, kwargs, run_after, meta, priority, queue, now)
     job.group = _find_group(_check_group(group), using)
@@ -86,7 +86,7 @@ def schedule_many(jobs: Iterable[Mapping[str, Any]], *, using: str | None = None
     The number of statements does not grow with the number of jobs up to 10,000. Returns the jobs,
     with their ids. Raises as ``schedule()`` does, naming the job by its index.
     """
-    using = using or router.db_for_write(Job)
+    using = home.of_queue(using)
     groups: dict[Any, Group | None] = {}
     now = cache(partial(clock.utc_now, using))
     names = _Names()
@@ -120,7 +120,7 @@ def deschedule(
     With ``running`` it waits for none, wherever it is called: those that are running (its own
     excepted) are asked to be cancelled, as ``Job.cancel()`` does it, and counted.
     """
-    using = using or router.db_for_write(Job)
+    using = home.of_queue(using)
     identity = payload.identity(
         check_path(full_name(function)), payload.dump_args(args), payload.dump_kwargs(kwargs)
     )
@@ -133,7 +133,7 @@ def deschedule(
 def pause_queue(queue: str | None = None, *, using: str | None = None) -> None:
     """Have no job of this queue handed out any more, or of any queue, on all hosts, as the caller's
     transaction commits; what runs goes on. It holds until ``resume_queue()`` with the same name."""
-    pausing.pause(_queue(queue), using or router.db_for_write(Job))
+    pausing.pause(_queue(queue), home.of_queue(using))
 
 
 def resume_queue(queue: str | None = None, *, using: str | None = None) -> bool:
@@ -141,12 +141,12 @@ def resume_queue(queue: str | None = None, *, using: str | None = None) -> bool:
 
     A pause of every queue and one of this queue are two: each has to be undone.
     """
-    return pausing.resume(_queue(queue), using or router.db_for_write(Job))
+    return pausing.resume(_queue(queue), home.of_queue(using))
 
 
 def paused_queues(*, using: str | None = None) -> set[str | None]:
     """The names by which queues are paused; None stands for every queue."""
-    return {name or None for name in pausing.paused(using or router.db_for_write(Job))}
+    return {name or None for name in pausing.paused(home.of_queue(using))}
 
 
 def remove_old_jobs(remove_jobs_before_days: float = 30, resched_hours: float = 8) -> None:
@@ -155,7 +155,7 @@ def remove_old_jobs(remove_jobs_before_days: float = 30, resched_hours: float = 
     Jobs without a group go one by one; a group goes with its jobs when all of them are that old.
     """
     job = current.current_job()
-    using = job.using if job else router.db_for_write(Job)
+    using = home.of_queue(job.using if job else None)
     age = timedelta(days=remove_jobs_before_days)
     remove_before(clock.as_field_value(clock.utc_now(using) - age), using)
     schedule(

@@ -38,7 +38,7 @@ class Backlog:
     """Since when the job that waits longest is due: since its time, or since it was added."""
 
 
-def read(using: str | None = None, exact: int | None = None) -> Backlog:
+def read(using: str, exact: int | None = None) -> Backlog:
     """Read the backlog of a database, or what it takes to know enough of it: counts end at so many
     (EXACT)."""
     exact = census.EXACT if exact is None else exact
@@ -75,7 +75,7 @@ def since_when(using: str, where: Q) -> datetime | None:
     return _earliest(*firsts)
 
 
-def oldest(using: str | None = None) -> tuple[Job, datetime] | None:
+def oldest(using: str) -> tuple[Job, datetime] | None:
     """The job that is due the longest, and since when, told from the first of each range."""
     found: list[tuple[datetime, int, Job]] = []
     for due, column in islice(_ranges(census.pending_jobs(using)), 2 * MOST_PRIORITIES):
@@ -87,7 +87,7 @@ def oldest(using: str | None = None) -> tuple[Job, datetime] | None:
     return job, since
 
 
-def count_waiting(at_most: int, using: str | None = None) -> int:
+def count_waiting(at_most: int, using: str) -> int:
     """How many jobs have their time to come, up to so many, counted where they are."""
     number = 0
     for future in islice(later(using), MOST_PRIORITIES):
@@ -97,19 +97,19 @@ def count_waiting(at_most: int, using: str | None = None) -> int:
     return number
 
 
-def due(using: str | None = None) -> Iterator[QuerySet[Job]]:
+def due(using: str) -> Iterator[QuerySet[Job]]:
     """The jobs whose time has come, in order, in ranges that are each read along the index: two for
     each priority. Those that run without a transaction are among them."""
     return (jobs for jobs, _ in _ranges(census.pending_jobs(using)))
 
 
-def later(using: str | None = None) -> Iterator[QuerySet[Job]]:
+def later(using: str) -> Iterator[QuerySet[Job]]:
     """The jobs whose time is to come, likewise, in one range for each priority."""
     for here in _priorities(census.pending_jobs(using)):
         yield here.filter(scheduled__gt=DatabaseNow()).order_by("scheduled", "id")
 
 
-def sample(number: int, using: str | None = None) -> Iterator[str]:
+def sample(number: int, using: str) -> Iterator[str]:
     """The names of the first so many jobs that are due, about in their order."""
     for jobs in islice(due(using), 2 * MOST_PRIORITIES):
         names = list(jobs.values_list("name", flat=True)[:number])
@@ -119,7 +119,7 @@ def sample(number: int, using: str | None = None) -> Iterator[str]:
             return
 
 
-def _walk(failing: int, using: str | None, exact: int) -> Backlog:
+def _walk(failing: int, using: str, exact: int) -> Backlog:
     """Count the due jobs range by range up to so many, and look at the oldest of each range."""
     due, oldest = 0, None
     for jobs, column in islice(_ranges(census.pending_jobs(using)), 2 * MOST_PRIORITIES):

@@ -13,9 +13,9 @@ from datetime import datetime
 from django.db import OperationalError, transaction
 from django.db.models import Q
 
-from django_async import clock, current
+from django_async import clock
 from django_async.errors import JobEnded, NoticesUnavailable
-from django_async.locks import lock_all
+from django_async.locks import lock_all, lock_free
 from django_async.models import Cancellation, Job
 from django_async.noticeboard import noticeboard
 from django_async.pending import BY_CALL, BY_KEY
@@ -65,8 +65,7 @@ def cancel_some(ids: set[int], using: str) -> tuple[set[int], set[int]]:
 def cancel_job(job: Job) -> bool:
     """Cancel the job, or ask for it; whether it is cancelled. Raises JobEnded if it has ended."""
     using = job._state.db or "default"
-    is_running_here = job.pk == current.own_id(using)  # in whose transaction its row seems free
-    done = bool(job.pk and not is_running_here and cancel_free({job.pk}, using, patience=PATIENCE))
+    done = bool(job.pk and cancel_free({job.pk}, using, patience=PATIENCE))
     if not done:
         row = Job.objects.using(using).filter(pk=job.pk).first()
         if row is None or row.executed or row.cancelled or row.discarded:
@@ -106,7 +105,7 @@ def cancel_free(
     try:
         with impatient(using, patience), transaction.atomic(using=using):
             take_turn(using)
-            for locked in lock_all(ids, using, wait=False, where=NOT_RUNNING):
+            for locked in lock_free(ids, using, where=NOT_RUNNING):
                 chosen = [job for job in locked if job in wanted()] if wanted else locked
                 _cancel_all(chosen, using)
                 free.update(chosen)

@@ -52,31 +52,31 @@ class Census:
         return self.executed + self.pending + self.cancelled + self.discarded
 
 
-def take(exact: int | None = None) -> Census:
+def take(using: str, exact: int | None = None) -> Census:
     """Count the jobs of each state up to so many (EXACT), and estimate those that are more."""
     exact = EXACT if exact is None else exact
-    numbers = {state: _count(_rows(state), exact) for state in BY_INDEX}
+    numbers = {state: _count(_rows(state, using), exact) for state in BY_INDEX}
     large = [state for state, number in numbers.items() if number > exact]
     if large:
-        _estimate(numbers, large)
+        _estimate(numbers, large, using)
     return Census(**numbers, approximate=bool(large))
 
 
-def pending_jobs(using: str | None = None) -> QuerySet[Job]:
+def pending_jobs(using: str) -> QuerySet[Job]:
     """The pending jobs, by the condition that their index has on this database."""
-    jobs = Job.objects.using(using) if using else Job.objects.all()
-    if connections[jobs.db].vendor != "mysql":
+    jobs = Job.objects.using(using)
+    if connections[using].vendor != "mysql":
         return jobs.pending()
     # A column that the models do not know.
     pending = RawSQL("async_job.pending", (), output_field=IntegerField())
     return jobs.filter(Exact(pending, 1))
 
 
-def size(model: type[Model]) -> int:
+def size(model: type[Model], using: str) -> int:
     """How many rows a table has: counted up to EXACT, and estimated above."""
-    rows = model._default_manager.order_by("pk").values("pk")
+    rows = model._default_manager.using(using).order_by("pk").values("pk")
     found = _count(rows, EXACT)
-    return found if found <= EXACT else max(found, _estimated_size(model))
+    return found if found <= EXACT else max(found, _estimated_size(model, using))
 
 
 def _count(rows: QuerySet[Any, Any], exact: int) -> int:
@@ -84,19 +84,18 @@ def _count(rows: QuerySet[Any, Any], exact: int) -> int:
     return rows[: exact + 1].count()
 
 
-def _rows(state: str) -> QuerySet[Job, Any]:
+def _rows(state: str, using: str) -> QuerySet[Job, Any]:
     """The jobs of a state, in the order of its index and with nothing that the index lacks."""
     _, column = BY_INDEX[state]
-    jobs = pending_jobs()
+    jobs = pending_jobs(using)
     if state != "pending":
-        jobs = Job.objects.filter(**{f"{state}__isnull": False})
+        jobs = Job.objects.using(using).filter(**{f"{state}__isnull": False})
     rows: QuerySet[Job, Any] = jobs.order_by(column).values(column)
     return rows
 
 
-def _estimate(numbers: dict[str, int], large: Sequence[str]) -> None:
+def _estimate(numbers: dict[str, int], large: Sequence[str], using: str) -> None:
     """Put the database's estimates in the place of the numbers of the large states."""
-    using = Job.objects.db
     vendor = connections[using].vendor
     for state in large:
         if vendor != "sqlite":
@@ -105,7 +104,7 @@ def _estimate(numbers: dict[str, int], large: Sequence[str]) -> None:
     if vendor != "postgresql":
         largest = max(numbers, key=lambda state: numbers[state])
         others = sum(numbers.values()) - numbers[largest]
-        numbers[largest] = max(numbers[largest], _estimated_size(Job) - others)
+        numbers[largest] = max(numbers[largest], _estimated_size(Job, using) - others)
 
 
 def _postgresql(state: str, using: str) -> int:
@@ -130,7 +129,7 @@ def _mysql(state: str, using: str) -> int:
         return int(dict(zip(names, cursor.fetchone(), strict=True))["rows"])
 
 
-def _estimated_size(model: type[Model]) -> int:
+def _estimated_size(model: type[Model], using: str) -> int:
     """How many rows the table has, as the database believes."""
     table = model._meta.db_table
     sql = {
@@ -139,7 +138,6 @@ def _estimated_size(model: type[Model]) -> int:
         f" WHERE table_schema = DATABASE() AND table_name = '{table}'",
         "sqlite": f"SELECT (SELECT MAX(id) FROM {table}) - (SELECT MIN(id) FROM {table}) + 1",
     }
-    using = model._default_manager.db
     [[number]] = _fetch(using, sql[connections[using].vendor])
     return int(number or 0)
 

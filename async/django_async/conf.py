@@ -22,6 +22,12 @@ DEFAULT_TIMEOUT_GRACE = 5.0
 DEFAULT_POLL_MIN = 0.05
 DEFAULT_POLL_MAX = 1.0
 
+LONGEST_TIMEOUT = 10 * 365 * 86_400.0
+"""Seconds. Ten years are as good as never, and a timer takes no more than some 9 * 10**9."""
+
+LONGEST_RETENTION = 10 * LONGEST_TIMEOUT
+"""Seconds. So long ago is still a date that every database can hold."""
+
 SHORTEST_TOKEN = 20
 """Characters: as many as cannot be tried out."""
 
@@ -42,6 +48,9 @@ KNOWN = (
     "TIMEOUT",
     "TIMEOUT_GRACE",
 )
+
+TIMES = ("poll_max", "poll_min", "retention", "stop_grace", "timeout", "timeout_grace")
+"""Those that are seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,18 @@ def current() -> Settings:
     for key in ("allowed_functions", "schedulable"):
         if found.get(key) is not None:
             found[key] = tuple(found[key])
-    return Settings(**found)
+    return Settings(**{key: _bounded(key, value) for key, value in found.items()})
+
+
+def bounded(seconds: float, longest: float = LONGEST_TIMEOUT) -> float:
+    """A time as those take it who have to wait for it."""
+    return min(float(seconds), longest)
+
+
+def _bounded(key: str, value: Any) -> Any:
+    if key not in TIMES or value is None:
+        return value
+    return bounded(value, LONGEST_RETENTION if key == "retention" else LONGEST_TIMEOUT)
 
 
 def problems(raw: object) -> list[str]:

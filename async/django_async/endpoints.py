@@ -25,7 +25,7 @@ from django.utils.dateparse import parse_datetime
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
-from django_async import conf, progress
+from django_async import conf, home, progress
 from django_async.api import health as read_health
 from django_async.byhand import schedule_by_hand
 from django_async.models import Group, Job
@@ -83,7 +83,7 @@ def endpoint(*methods: str) -> Callable[[View], View]:
 def live(request: HttpRequest) -> HttpResponse:
     """Whether this process and the queue's database answer: for anybody, and without data."""
     try:
-        with connections[Job.objects.db].cursor() as cursor:
+        with connections[home.of_queue()].cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError as error:
         raise Refused(503, "The database does not answer.") from error
@@ -101,7 +101,8 @@ def health(request: HttpRequest) -> HttpResponse:
 def group_progress(request: HttpRequest, reference: str) -> HttpResponse:
     """How far the latest group of this reference has come."""
     _check_reader(request)
-    group = Group.objects.filter(reference=reference).order_by("created", "id").last()
+    groups = Group.objects.using(home.of_queue())
+    group = groups.filter(reference=reference).order_by("created", "id").last()
     if group is None:
         raise Refused(404, "No group has this reference.")
     return _answer({"progress": progress.of(group)})
@@ -128,7 +129,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     from django_async.gauges import QueueCollector
 
     registry = CollectorRegistry()
-    registry.register(QueueCollector(Job.objects.db))
+    registry.register(QueueCollector(home.of_queue()))
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 

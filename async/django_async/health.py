@@ -11,41 +11,55 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.urls import NoReverseMatch, reverse
 
-from django_async import backlog, census, clock, roster
+from django_async import backlog, census, clock, home, roster
 from django_async.errors import NoticesUnavailable
 from django_async.models import Error, Job, JobQuerySet, Pause
 from django_async.stats import (
     estimate_current_job_completion,
+    estimate_queue_completion,
     estimate_rough_queue_completion,
 )
+
+OWN_ESTIMATES = (estimate_rough_queue_completion, estimate_queue_completion)
+"""They are asked about the database at hand."""
 
 
 def health(
     estimation_fn: Callable[[], float] = estimate_rough_queue_completion,
+    *,
+    using: str | None = None,
 ) -> dict[str, Any]:
     """The state of the queue: 0.7.3's keys, and what an operator needs.
 
     The jobs of each state are counted up to 100,000, and above that the number is the database's
     estimate; ``due``, ``failing`` and the details stop there. ``approximate`` says whether anything
     is not exact. Jobs are given by id, and by their admin URL where the admin is installed.
-    ``running`` is null if the file beside an SQLite database cannot be read.
+    ``running`` is null if the file beside an SQLite database cannot be read. ``using`` is the alias
+    of the queue's database. A function of the caller's for the estimate gets no arguments.
     """
-    using = Job.objects.db
-    found, errors = census.take(), census.size(Error)
-    jobs = Job.objects.all()
+    using = home.of_queue(using)
+    found, errors = census.take(using), census.size(Error, using)
+    jobs = Job.objects.using(using)
     queue: dict[str, Any] = {
         "all-jobs": found.all,
         **_ended("executed", jobs.executed(), found.executed),
-        **_pending(found.pending),
+        **_pending(found.pending, using),
         **_ended("cancelled", jobs.cancelled(), found.cancelled),
         "discarded": found.discarded,
         "running": _running(using),
         "paused": _paused(using),
         "estimated-completion-current-job": estimate_current_job_completion(),
-        "estimated-completion": estimation_fn(),
+        "estimated-completion": _estimate(estimation_fn, using),
         "approximate": found.approximate or errors > census.EXACT,
     }
     return {"queue": queue, "errors": {"number": errors}, "parents": _parents(using)}
+
+
+def _estimate(estimation_fn: Callable[[], float], using: str) -> float:
+    for own in OWN_ESTIMATES:
+        if own is estimation_fn:
+            return own(using=using)
+    return estimation_fn()
 
 
 def _ended(state: str, jobs: JobQuerySet, number: int) -> dict[str, Any]:
@@ -57,14 +71,14 @@ def _ended(state: str, jobs: JobQuerySet, number: int) -> dict[str, Any]:
     }
 
 
-def _pending(number: int) -> dict[str, Any]:
-    waiting = backlog.read()
+def _pending(number: int, using: str) -> dict[str, Any]:
+    waiting = backlog.read(using)
     return {
         "remaining": number,
         "not-executed": number,
-        "not-executed-details": _by_name(census.pending_jobs()),
+        "not-executed-details": _by_name(census.pending_jobs(using)),
         "due": waiting.due,
-        "oldest-due-age": _age(waiting.oldest),
+        "oldest-due-age": _age(waiting.oldest, using),
         "failing": waiting.failing,
     }
 
@@ -72,19 +86,19 @@ def _pending(number: int) -> dict[str, Any]:
 def _running(using: str) -> list[dict[str, Any]] | None:
     """What runs, the oldest first; also what a parent runs no longer that has died just now."""
     try:
-        return [_describe(entry) for entry in roster.entries(using)]
+        return [_describe(entry, using) for entry in roster.entries(using)]
     except NoticesUnavailable:
         return None
 
 
-def _describe(entry: roster.Entry) -> dict[str, Any]:
+def _describe(entry: roster.Entry, using: str) -> dict[str, Any]:
     run = entry.run
     return {
-        **_link_to(run.job_id),
+        **_link_to(run.job_id, using),
         "host": entry.parent.host if entry.parent else None,
         "pid": run.pid,
         "since": run.since.isoformat(),
-        "seconds": _age(run.since),
+        "seconds": _age(run.since, using),
         "attempt": run.attempt,
         "done": run.done,
         "total": run.total,
@@ -100,7 +114,7 @@ def _parents(using: str) -> list[dict[str, Any]]:
             "pid": int(parent.process.split()[0]),
             "workers": parent.workers,
             "since": parent.began.isoformat(),
-            "seconds": _age(parent.began),
+            "seconds": _age(parent.began, using),
             "parent": _life(is_alive=is_alive),
         }
         for parent, is_alive in roster.parents(using)
@@ -117,9 +131,9 @@ def _paused(using: str) -> list[dict[str, Any]]:
     return [{"queue": one.queue or None, "since": one.since.isoformat()} for one in pauses]
 
 
-def _age(since: datetime | None) -> float | None:
+def _age(since: datetime | None, using: str) -> float | None:
     """Seconds from then to now, by the database's clock."""
-    return round((clock.now(Job.objects.db) - since).total_seconds(), 3) if since else None
+    return round((clock.now(using) - since).total_seconds(), 3) if since else None
 
 
 def _by_name(jobs: QuerySet[Job]) -> dict[str, dict[str, int]]:
@@ -129,11 +143,12 @@ def _by_name(jobs: QuerySet[Job]) -> dict[str, dict[str, int]]:
 
 
 def _link(job: Job | None) -> dict[str, Any] | None:
-    return _link_to(job.pk) if job else None
+    return _link_to(job.pk, job._state.db or "default") if job else None
 
 
-def _link_to(job_id: int) -> dict[str, Any]:
-    if not getattr(settings, "ROOT_URLCONF", None):
+def _link_to(job_id: int, using: str) -> dict[str, Any]:
+    # The admin is about one database: its job of this number is another one than that of another.
+    if using != home.of_queue() or not getattr(settings, "ROOT_URLCONF", None):
         return {"id": job_id}
     try:
         return {"id": job_id, "url": reverse("admin:async_job_change", args=[job_id])}

@@ -19,7 +19,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
-from django_async import clock, conf, policy
+from django_async import clock, conf, current, policy
 from django_async.hints import Hint
 from django_async.models import Job
 
@@ -144,6 +144,12 @@ def lock_all(
     ids = sorted(ids)
     for start in range(0, len(ids), CHUNK):
         yield _lock_some(ids[start : start + CHUNK], using, wait=wait, where=where)
+
+
+def lock_free(ids: Iterable[int], using: str, *, where: Q) -> Iterator[list[int]]:
+    """The same, without waiting: those that nobody runs. A caller that is a job itself is not among
+    them, though it could have its row: what it did to that, the end of its attempt would undo."""
+    return lock_all(set(ids) - {current.own_id(using)}, using, wait=False, where=where)
 
 
 def _lock_some(ids: list[int], using: str, *, wait: bool, where: Q | None) -> list[int]:

@@ -19,7 +19,7 @@ from django.db.models import Q, QuerySet
 from django_async import cancelling, clock, rescheduling, wake
 from django_async.api import checked_priority, checked_queue
 from django_async.cancelling import NOT_RUNNING
-from django_async.locks import lock_all
+from django_async.locks import lock_free
 from django_async.models import Job
 from django_async.rescheduling import MAY_CHANGE
 from django_async.turn import take_turn
@@ -118,7 +118,7 @@ def _change(jobs: QuerySet[Job], where: Q, act: Callable[[list[int]], list[int]]
         done: set[int] = set()
         with transaction.atomic(using=jobs.db):
             take_turn(jobs.db)
-            for locked in lock_all(ids, jobs.db, wait=False, where=where):
+            for locked in lock_free(ids, jobs.db, where=where):
                 done.update(act(locked) if locked else ())
         tally.changed += len(done)
         _count_left(tally, ids - done, jobs.db)

@@ -102,6 +102,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         """
         from django_async.rescheduling import retry_failed
 
+        self._for_write = True  # as Django's update() tells the routers
         return retry_failed(self)
 
     retry_failed.alters_data = True  # type: ignore[attr-defined]

@@ -29,7 +29,7 @@ DUE, LATER = Q(scheduled__lte=DatabaseNow()), Q(scheduled__gt=DatabaseNow())
 def neighbours(job: Job) -> tuple[list[Job], list[Job]]:
     """Those that are handed out before the job, and those after it, in order, NUMBER of each. Of a
     job whose time is to come, those of its priority whose time is to come before and after it."""
-    jobs = census.pending_jobs(job._state.db).defer(*LARGE)
+    jobs = census.pending_jobs(job._state.db or "default").defer(*LARGE)
     here, is_waiting = jobs.filter(priority=job.priority), jobs.filter(LATER, pk=job.pk).exists()
     if is_waiting:
         before, after = _before_here(job, here, LATER), _after_here(job, here, LATER)

@@ -14,7 +14,13 @@ from typing import Any
 from django_async.errors import Cancelled as CancelledError
 from django_async.errors import StopNow, chain
 from django_async.hints import Hint
-from forkpool import TaskInterrupted, TimeLimitExceeded, WorkerDied, explain_memory_error
+from forkpool import (
+    TaskInterrupted,
+    TimeLimitExceeded,
+    WorkerDied,
+    explain_memory_error,
+    was_interrupted,
+)
 
 LONGEST_TEXT = 100_000
 """Characters kept of an exception's text and of a traceback; the rest is counted, not stored."""
@@ -280,7 +286,10 @@ def storable(text: str) -> str:
 
 
 def _interruption(error: BaseException | None) -> TaskInterrupted | None:
-    """The interruption that the error is, or that it came of: a statement that was cut off, say."""
+    """The interruption that the error is, or that it came of: a statement that was cut off, say.
+    Where nobody has interrupted the job, an exception of this class is its own affair."""
+    if not was_interrupted():
+        return None
     return next((link for link in chain(error) if isinstance(link, TaskInterrupted)), None)
 
 

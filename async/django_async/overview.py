@@ -105,7 +105,7 @@ class Times:
 
 def standing(using: str, running: list[Run]) -> Standing:
     """Count the jobs. Those that run in a transaction seem to be due, and are taken off."""
-    found, waiting = census.take(COUNTED), backlog.read(using, COUNTED)
+    found, waiting = census.take(using, COUNTED), backlog.read(using, COUNTED)
     alive = [run for run in running if run.entry.is_alive]
     atomic = sum(run.is_atomic for run in alive)
     if found.pending > COUNTED:

@@ -31,7 +31,10 @@ UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError)
 TASK = "django.tasks"
 """The key of ``meta`` under which a job keeps what makes it a task of Django's framework."""
 
-META_KEYS = ("atomic", "backoff", TASK, "max_attempts", "timeout", "traceparent", "tracestate")
+META_KEYS = (
+    *("atomic", "backoff", TASK, "max_attempts", "timeout"),
+    *("traceparent", "tracestate", "tracelink"),
+)
 """The keys of ``meta`` that mean something to the queue."""
 
 

@@ -9,16 +9,13 @@ from functools import lru_cache
 from typing import Any
 
 from django_async import conf
-from django_async.conf import is_seconds
+from django_async.conf import bounded, is_seconds
 from django_async.errors import StopNow
-from django_async.outcomes import LONGEST_DELAY, History, default_backoff
+from django_async.outcomes import History, default_backoff
 from django_async.payload import TASK, UNREADABLE
 from django_async.utils import object_at_end_of_path
 
 logger = logging.getLogger(__name__)
-
-LONGEST_TIMEOUT = LONGEST_DELAY
-"""Seconds. A timer takes no more than some 9 * 10**9."""
 
 Ask = Callable[[str], object]
 """Calls the back-off of a task, by its path; gives seconds, or None to give the task up."""
@@ -77,7 +74,7 @@ def timeout(meta: str) -> float | None:
     """Seconds that the job may run: as its ``meta`` says, else as the settings do."""
     seconds = options(meta).get("timeout")
     if is_seconds(seconds) and isinstance(seconds, (int, float)) and seconds > 0:
-        return min(float(seconds), LONGEST_TIMEOUT)
+        return bounded(seconds)
     return conf.current().timeout
 
 

@@ -11,10 +11,10 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from django_async import clock, wake
+from django_async import clock, current, wake
 from django_async.errors import JobEnded, JobNotRunnable
 from django_async.groups import Group
-from django_async.locks import lock_all
+from django_async.locks import lock_free
 from django_async.models import Job
 from django_async.noticeboard import noticeboard
 from django_async.pending import BY_KEY
@@ -33,15 +33,16 @@ def retry(job: Job) -> None:
 
 def reschedule(job: Job, when: datetime | timedelta) -> None:
     """Have the job run then. Raises TypeError or ValueError for what is no moment, JobEnded if it
-    was executed or is gone, JobNotRunnable if it is running, ValidationError if its group would be
-    the second open one of its reference."""
+    was executed or is gone, JobNotRunnable if it is running (the caller itself, say),
+    ValidationError if its group would be the second open one of its reference."""
     using = job._state.db or "default"
     _move(job, clock.moment(when, partial(clock.utc_now, using)), using)
 
 
 def retry_failed(jobs: QuerySet[Job]) -> int:
     """Have those of the jobs run now that have failed and wait, or were discarded; how many there
-    were. Those that are running are left alone, and those whose group cannot be opened again."""
+    were. Those that are running are left alone (a job that calls it, too), and those whose group
+    cannot be opened again."""
     using = jobs.db
     with transaction.atomic(using=using):
         take_turn(using)
@@ -49,7 +50,7 @@ def retry_failed(jobs: QuerySet[Job]) -> int:
         where = FAILED & MAY_CHANGE
         return sum(
             len(give_time(locked, clock.DatabaseNow(), using))
-            for locked in lock_all(found, using, wait=False, where=where)
+            for locked in lock_free(found, using, where=where)
         )
 
 
@@ -64,7 +65,7 @@ def give_time(ids: list[int], moment: Any, using: str) -> list[int]:
 def _move(job: Job, moment: Any, using: str) -> None:
     with transaction.atomic(using=using):
         take_turn(using)
-        if not any(lock_all([job.pk or 0], using, wait=False, where=MAY_CHANGE)):
+        if not any(lock_free([job.pk or 0], using, where=MAY_CHANGE)):
             raise _refusal(job, using)
         _check_group(job, using)
         _give_time([job.pk], moment, using)
@@ -112,6 +113,11 @@ def _take_requests_back(ids: list[int], using: str) -> None:
 
 def _refusal(job: Job, using: str) -> JobNotRunnable:
     """Why the row could not be had."""
+    if job.pk == current.own_id(using):
+        return JobNotRunnable(
+            f"Job {job.pk} cannot give itself another time: what its attempt comes to would undo"
+            " that. To be tried again, raise an exception; or schedule another job."
+        )
     row = Job.objects.using(using).filter(pk=job.pk).first()
     if row is None:
         return JobEnded(f"There is no job {job.pk} any more.")

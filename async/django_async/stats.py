@@ -13,7 +13,7 @@ from typing import Any
 from django.db.models import Avg, DurationField, ExpressionWrapper, F
 from django.utils import timezone
 
-from django_async import census
+from django_async import census, home
 from django_async.models import Group, Job
 
 RUN_TIME = ExpressionWrapper(F("executed") - F("started"), output_field=DurationField())
@@ -29,13 +29,14 @@ OWN_PACE = 100
 """How many groups are looked at one by one; the jobs of others count as jobs without a group."""
 
 
-def estimate_rough_queue_completion() -> float:
+def estimate_rough_queue_completion(*, using: str | None = None) -> float:
     """Seconds until the queue is empty: the pending jobs, times the mean of run and wait of the
     jobs that were executed in the last day."""
-    yesterday = timezone.now() - timedelta(days=1)
-    recent = Job.objects.filter(executed__gt=yesterday).order_by("-executed")[:SAMPLE]
+    using, yesterday = home.of_queue(using), timezone.now() - timedelta(days=1)
+    recent = Job.objects.using(using).filter(executed__gt=yesterday).order_by("-executed")[:SAMPLE]
     means = recent.aggregate(run=Avg(RUN_TIME), wait=Avg(WAIT_TIME))
-    return round(census.take().pending * (_seconds(means["run"]) + _seconds(means["wait"])), 2)
+    each = _seconds(means["run"]) + _seconds(means["wait"])
+    return round(census.take(using).pending * each, 2)
 
 
 def estimate_current_job_completion() -> float | None:
@@ -44,28 +45,29 @@ def estimate_current_job_completion() -> float | None:
     return None
 
 
-def estimate_queue_completion() -> float:
+def estimate_queue_completion(*, using: str | None = None) -> float:
     """Seconds until the queue is empty: each open group by its own pace, and the pending jobs
     outside groups by the mean time of their function.
 
     Where too many jobs are pending to be read, the rest is taken to be like those that were.
     """
-    pending = census.pending_jobs().order_by("priority", "scheduled", "id")
+    using = home.of_queue(using)
+    pending = census.pending_jobs(using).order_by("priority", "scheduled", "id")
     calls: Calls = TallyOf(pending.values_list("group", "name")[: census.EXACT])
     groups = sorted({group for group, _ in calls if group is not None})[:OWN_PACE]
-    seconds = _estimate_groups(groups) + _estimate_calls(calls, groups)
+    seconds = _estimate_groups(groups, using) + _estimate_calls(calls, groups, using)
     read = calls.total()
-    return round(seconds * census.take().pending / read, 2) if read else 0.0
+    return round(seconds * census.take(using).pending / read, 2) if read else 0.0
 
 
-def _estimate_groups(groups: list[int]) -> float:
-    found = Group.objects.filter(pk__in=groups)
+def _estimate_groups(groups: list[int], using: str) -> float:
+    found = Group.objects.using(using).filter(pk__in=groups)
     return sum(_seconds(group.estimate_execution_duration()[1]) for group in found)
 
 
-def _estimate_calls(calls: Calls, groups: list[int]) -> float:
+def _estimate_calls(calls: Calls, groups: list[int], using: str) -> float:
     """The jobs outside of these groups, each by the mean time of its function."""
-    means = _mean_run_times()
+    means = _mean_run_times(using)
     return sum(
         number * means.get(name, 0.0)
         for (group, name), number in calls.items()
@@ -73,9 +75,9 @@ def _estimate_calls(calls: Calls, groups: list[int]) -> float:
     )
 
 
-def _mean_run_times() -> dict[str, float]:
+def _mean_run_times(using: str) -> dict[str, float]:
     """Of each function that is among the latest executed jobs, by one walk back over these."""
-    executed = Job.objects.executed()
+    executed = Job.objects.using(using).executed()
     stamps = executed.order_by("-executed").values_list("executed", flat=True)
     since = stamps[SAMPLE - 1 : SAMPLE].first()
     latest = executed.filter(executed__gte=since) if since else executed

@@ -1,6 +1,9 @@
 """The trace of the request that scheduled a job goes with it, and the job is a span of that trace.
 
 It goes in the job's ``meta``, as the W3C's ``traceparent`` (and ``tracestate``, if there is one).
+What a job schedules begins a trace of its own, which has a link to that job's span: a job that
+schedules its next run, or two that schedule each other, would carry one trace on for ever.
+
 A process that does not use OpenTelemetry does not import it, unless a job brings a trace along.
 """
 
@@ -15,17 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 import multiprocess.util
 
-from django_async import policy
+from django_async import current, policy
 from django_async.locks import Claimed
 from django_async.outcomes import End, Executed, Failed, Outcome, Undecided, word
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import Span, SpanContext
 
 logger = logging.getLogger(__name__)
 
 KEYS = ("traceparent", "tracestate")
-"""Of ``meta``."""
+"""Of ``meta``: the span's parent."""
+
+LINK = "tracelink"
+"""Of ``meta``: what the span is linked to, in the form of a ``traceparent``."""
 
 FLUSH_MILLISECONDS = 1000
 """What a worker that ends has to send its last spans."""
@@ -33,17 +39,22 @@ FLUSH_MILLISECONDS = 1000
 
 def carry(meta: Any) -> Any:
     """The options of a job that is being scheduled, and the current span's context, if there is a
-    span. A context that the caller gives stays."""
+    span: as its parent, or, within a job, as what it is linked to. A parent that the caller gives
+    stays alone."""
     if not _is_in_use() or not (meta is None or isinstance(meta, Mapping)):
         return meta
     context: dict[str, str] = {}
     _propagator().inject(context)
-    return {**context, **(meta or {})} if context else meta
+    if not context or KEYS[0] in (meta or {}):
+        return meta
+    if current.current_job():
+        context = {LINK: context[KEYS[0]]}
+    return {**context, **(meta or {})}
 
 
 def begin(claimed: Claimed, using: str) -> Span | None:
     """The span of an attempt, not yet the current one; None without OpenTelemetry."""
-    brings_trace = '"traceparent"' in claimed.meta
+    brings_trace = any(f'"{key}"' in claimed.meta for key in (KEYS[0], LINK))
     if not (_is_in_use() or (brings_trace and _is_installed())):
         return None
     try:
@@ -83,10 +94,12 @@ def _start(claimed: Claimed, using: str) -> Span:
 
     found = policy.options(claimed.meta)
     carried = {key: value for key in KEYS if isinstance(value := found.get(key), str)}
+    linked = _named(found.get(LINK))
     return trace.get_tracer("django_async").start_span(
         f"process {claimed.name}",
         context=_propagator().extract(carried, contexts.get_current()),
         kind=trace.SpanKind.CONSUMER,
+        links=[trace.Link(linked)] if linked else None,
         attributes={
             "messaging.system": "django_async",
             "messaging.operation.name": "process",
@@ -98,6 +111,18 @@ def _start(claimed: Claimed, using: str) -> Span:
             "django_async.database": using,
         },
     )
+
+
+def _named(text: object) -> SpanContext | None:
+    """The span that is named as a ``traceparent`` does it; None for what names none."""
+    from opentelemetry import context as contexts
+    from opentelemetry import trace
+
+    if not isinstance(text, str):
+        return None
+    found = _propagator().extract({KEYS[0]: text}, contexts.Context())
+    span = trace.get_current_span(found).get_span_context()
+    return span if span.is_valid else None
 
 
 def _tell(span: Span, outcome: Outcome, error: BaseException | None) -> None:

@@ -12,6 +12,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
+from forkpool import interrupts
+
 if TYPE_CHECKING:
     from suite.browsing import Browser
 
@@ -54,6 +56,13 @@ def wait_until(happened: Callable[[], Any], what: str, deadline: float = DEADLIN
         assert time.monotonic() < end, f"{what} did not happen within {deadline} s"
         time.sleep(0.005)
     return result
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_interrupted() -> Iterator[None]:
+    """After a job that was interrupted in this process, where no pool begins the next one."""
+    yield
+    interrupts.end()
 
 
 @pytest.fixture(scope="session", autouse=True)

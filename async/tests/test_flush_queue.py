@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 from django.db import connection, transaction
 
 from django_async import report, schedule
@@ -147,27 +147,6 @@ def test_an_unknown_database_is_refused_with_the_known_ones(flush: Flush) -> Non
     assert flushed.status == 1
     assert "'elsewhere'" in flushed.error
     assert "default" in flushed.error
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        "--workers=-1",
-        "--workers=many",
-        "--workers=1.5",
-        "--jobs=0",
-        "--jobs=-3",
-        "--outof=0",
-        "--which=x",
-        "--queue=",
-        "--max-jobs-per-worker=0",
-        "--unknown",
-    ],
-)
-def test_a_wrong_option_is_refused_before_anything_is_done(option: str) -> None:
-    """Without a database: the test would fail on a query."""
-    with pytest.raises(CommandError):
-        call_command("flush_queue", option)
 
 
 @on_commits

@@ -12,7 +12,7 @@ from django_async import clock, schedule
 from django_async.models import Group, Job
 from forkpool import Ended, InlinePool, Task, TaskInterrupted, WorkerInterrupted
 from suite import interrupted, jobs
-from suite.attempts import WAYS, assert_no_effects, attempt, notes
+from suite.attempts import WAYS, assert_no_effects, assert_one_failure, attempt, notes
 from suite.testing import run_pass
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -74,6 +74,33 @@ def test_a_job_that_is_through_with_its_interruption_fails_as_any_other(flush: F
 
 def test_a_job_that_swallows_its_interruption_and_returns_is_executed(flush: Flush) -> None:
     assert attempt(schedule(interrupted.swallow), "flush", flush).state == "executed"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (interrupted.raise_it_oneself, "TaskInterrupted()"),
+        (interrupted.fail_of_ones_own, "ValueError('of its own')"),
+    ],
+)
+def test_an_interruption_that_nobody_asked_for_is_a_failure_as_any_other(
+    function: Callable[..., Any], said: str, way: str, flush: Flush
+) -> None:
+    job = attempt(schedule(function), way, flush)
+    assert_one_failure(job, said)
+    assert f"in {function.__name__}" in job.errors.get().traceback
+    assert_no_effects()
+
+
+@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "detached"])
+def test_that_one_job_was_interrupted_says_nothing_of_the_next_one(
+    flush: Flush, *, atomic: bool
+) -> None:
+    jobs = [schedule(one) for one in (interrupted.interrupt, interrupted.raise_it_oneself)]
+    Job.objects.update(meta="{}" if atomic else '{"atomic": false}')
+    flush(workers=1, keep_going=True)
+    assert [Job.objects.get(pk=job.pk).state for job in jobs] == ["cancelled", "failed"]
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no sessions")

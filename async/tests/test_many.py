@@ -17,6 +17,7 @@ from django_async.groups import Group
 from django_async.many import Tally
 from django_async.models import Job
 from django_async.noticeboard import noticeboard
+from suite import calls
 from suite.jobs import note, nothing
 from suite.models import Note
 from suite.spying import each_statement
@@ -161,3 +162,20 @@ def test_a_portion_costs_a_few_statements_and_what_chooses_the_jobs_is_asked_onc
     assert sum("wait" in params for params in seen) == 1
     assert len(seen) < 10 * 4
     assert max(map(len, seen)) < 999
+
+
+@pytest.mark.parametrize("meta", [{}, {"atomic": False}], ids=["atomic", "detached"])
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("retry", "1 changed, 1 left alone: running"),
+        ("cancel", "1 changed, 1 running and asked for"),
+        ("discard", "1 changed, 1 left alone: running"),
+        ("prioritise", "1 changed, 1 left alone: running"),
+    ],
+)
+def test_a_job_that_does_it_to_all_is_running(verb: str, said: str, meta: dict[str, Any]) -> None:
+    schedule(nothing)
+    job = schedule(calls.changes_all, [verb], meta=meta)
+    assert job.execute() == said
+    assert fresh(job).state == "executed"

@@ -150,8 +150,3 @@ def test_the_commands_refuse_what_says_too_little_or_too_much(
     with pytest.raises(CommandError, match=message):
         command(name, *arguments)
     assert not Pause.objects.exists()
-
-
-def test_the_commands_refuse_an_empty_name() -> None:
-    with pytest.raises(CommandError, match="not empty"):
-        command("pause_queue", "")

@@ -68,9 +68,9 @@ def test_the_api() -> None:
         (utils.full_name, "(item)"),
         (utils.object_at_end_of_path, "(path)"),
         (helpers.clear_queue, "(func)"),
-        (stats.estimate_rough_queue_completion, "()"),
+        (stats.estimate_rough_queue_completion, "(*, using=None)"),
         (stats.estimate_current_job_completion, "()"),
-        (stats.estimate_queue_completion, "()"),
+        (stats.estimate_queue_completion, "(*, using=None)"),
         (models.Job.execute, "(self)"),
         (models.Job.cancel, "(self)"),
         (models.Job.retry, "(self)"),
@@ -88,9 +88,11 @@ def test_signatures(function: Callable[..., Any], wanted: str) -> None:
 
 
 def test_health_takes_an_estimate() -> None:
-    [parameter] = inspect.signature(api.health).parameters.values()
+    parameter, using = inspect.signature(api.health).parameters.values()
     assert parameter.name == "estimation_fn"
     assert parameter.default is stats.estimate_rough_queue_completion
+    assert str(using.replace(annotation=inspect.Parameter.empty)) == "using=None"
+    assert using.kind is inspect.Parameter.KEYWORD_ONLY
 
 
 @pytest.mark.parametrize("name", [*MANAGER, "in_order"])
@@ -172,7 +174,7 @@ def test_the_pool() -> None:
         *("StartFailed", "TaskRaised", "WorkerDied", "TaskTimeout", "TimeLimitExceeded"),
         *("ForkExecutor", "as_completed", "soft_time_limit", "explain_memory_error", "tell_parent"),
         *("interruptible", "TaskInterrupted", "WorkerInterrupted", "show", "Running"),
-        "reap_strays",
+        *("reap_strays", "was_interrupted"),
     }
     for name in forkpool.__all__:
         assert getattr(forkpool, name).__module__.startswith("forkpool.")

@@ -16,6 +16,8 @@ from django_async.control import Control
 from django_async.errors import JobEnded, JobNotRunnable
 from django_async.models import Cancellation, Error, Group, Job
 from django_async.noticeboard import noticeboard
+from suite import calls
+from suite.attempts import attempt
 from suite.jobs import fail, note, nothing
 from suite.models import Note
 from suite.together import locked
@@ -210,6 +212,19 @@ def test_a_job_of_a_group_that_is_open_needs_no_leave() -> None:
     assert (state(job), state(waiting)) == ("due", "due")
 
 
+@pytest.mark.parametrize("way", ["execute", "worker"])
+@pytest.mark.parametrize("meta", [{}, {"atomic": False}], ids=["atomic", "detached"])
+@pytest.mark.parametrize("verb", ["retry", "reschedule"])
+def test_a_job_cannot_give_itself_another_time(
+    verb: str, meta: dict[str, Any], way: str, flush: Flush
+) -> None:
+    job = made("failed", calls.gives_itself_another_time, args=[verb], meta=meta)
+    Job.objects.update(scheduled=None)
+    job = attempt(job, way, flush)
+    assert f"Job {job.pk} cannot give itself another time" in job.result
+    assert (job.state, job.attempts) == ("executed", 2)
+
+
 # Many.
 
 
@@ -238,3 +253,12 @@ def test_what_is_running_is_left_alone_without_waiting() -> None:
     with locked(running):
         assert Job.objects.retry_failed() == 1
     assert list(Job.objects.due()) == [waiting]
+
+
+@pytest.mark.parametrize("meta", [{}, {"atomic": False}], ids=["atomic", "detached"])
+def test_a_job_that_tries_others_again_leaves_itself_alone(meta: dict[str, Any]) -> None:
+    job = made("failed", calls.gives_itself_another_time, args=["retry_failed"], meta=meta)
+    other = made("discarded")
+    assert job.execute() == 1
+    assert (state(job), state(other)) == ("executed", "failed")
+    assert other in Job.objects.due()

@@ -218,5 +218,11 @@ def test_one_service_may_serve_several_databases() -> None:
         stop(process)
 
 
-def test_reload_is_for_a_service(flush: Callable[..., Any]) -> None:
-    assert "--forever" in flush(reload=True).error
+def test_times_beyond_any_timer_leave_it_a_service() -> None:
+    endless: Any = dict.fromkeys(
+        ("POLL_MAX", "RETENTION", "STOP_GRACE", "TIMEOUT", "TIMEOUT_GRACE"), 1e300
+    )
+    with service(**endless) as process:
+        wait_until(executed(schedule(jobs.note)), "the job")
+        status, _, errors = stop(process)
+    assert (status, errors) == (0, "")

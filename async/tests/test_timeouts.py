@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from django_async import policy, schedule
+from django_async import conf, policy, schedule
 from django_async.management.arguments import read_size
 from django_async.models import Job
 from forkpool import TaskTimeout
@@ -120,9 +120,20 @@ def test_metas_timeout_goes_before_the_settings(settings: Any) -> None:
     assert policy.timeout('{"timeout": 60}') == 60
     assert policy.timeout('{"timeout": "soon"}') == 5
     assert policy.timeout("no JSON") == 5
-    assert policy.timeout('{"timeout": 1e300}') == policy.LONGEST_TIMEOUT
+    assert policy.timeout('{"timeout": 1e300}') == conf.LONGEST_TIMEOUT
     settings.ASYNC = {"TIMEOUT": None}
     assert policy.timeout("{}") is None
+
+
+@pytest.mark.parametrize("seconds", [1e300, 10**300, 2**62])
+def test_times_beyond_any_timer_are_as_good_as_never(settings: Any, seconds: float) -> None:
+    settings.ASYNC = {key.upper(): seconds for key in conf.TIMES}
+    found = conf.current()
+    for key in conf.TIMES:
+        longest = conf.LONGEST_RETENTION if key == "retention" else conf.LONGEST_TIMEOUT
+        assert getattr(found, key) == longest
+    assert policy.timeout("{}") == policy.timeout('{"timeout": 1e300}') == conf.LONGEST_TIMEOUT
+    assert schedule(jobs.note).execute() == "noted"
 
 
 @pytest.mark.parametrize("timeout", [0, -1, True, "5", float("inf")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def as_dict(span: ReadableSpan) -> dict[str, Any]:
         "trace": context.trace_id,
         "span": context.span_id,
         "parent": span.parent and span.parent.span_id,
+        "links": [[link.context.trace_id, link.context.span_id] for link in span.links],
         "kind": span.kind.name,
         "status": span.status.status_code.name,
         "attributes": dict(span.attributes or {}),
@@ -132,7 +134,7 @@ def test_each_of_many_jobs_runs_in_the_trace_of_the_request(
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("function", [jobs.parent, calls.schedules_asynchronously])
-def test_what_a_job_schedules_and_traces_belongs_to_its_span(
+def test_what_a_job_schedules_has_a_trace_of_its_own_that_is_linked_to_its_span(
     spans: FileExporter, flush: Flush, workers: int, function: Any
 ) -> None:
     with request():
@@ -140,7 +142,35 @@ def test_what_a_job_schedules_and_traces_belongs_to_its_span(
     flush(workers=workers)
     flush(workers=workers)
     parent, child = of_jobs(spans)
-    assert (child["trace"], child["parent"]) == (parent["trace"], parent["span"])
+    assert (child["parent"], parent["links"]) == (None, [])
+    assert child["trace"] != parent["trace"]
+    assert child["links"] == [[parent["trace"], parent["span"]]]
+
+
+def test_a_job_that_goes_on_scheduling_itself_leaves_no_trace_without_end(
+    spans: FileExporter, flush: Flush
+) -> None:
+    with request():
+        wanted = identifiers()
+        schedule(calls.schedules_itself, [3])
+    for _ in range(4):
+        flush()
+    first, *others = of_jobs(spans)
+    assert (first["trace"], first["parent"]) == wanted
+    assert len({span["trace"] for span in (first, *others)}) == 4
+    for before, after in pairwise((first, *others)):
+        assert after["links"] == [[before["trace"], before["span"]]]
+
+
+def test_a_job_may_keep_what_it_schedules_in_its_trace(spans: FileExporter, flush: Flush) -> None:
+    own = f"00-{'a' * 32}-{'b' * 16}-01"
+    schedule(calls.schedules_many_in_its_trace, [own])
+    for _ in range(2):
+        flush()
+    parent, linked, kept = of_jobs(spans)
+    assert linked["links"] == [[parent["trace"], parent["span"]]]
+    assert (kept["trace"], kept["parent"]) == (int("a" * 32, 16), int("b" * 16, 16))
+    assert kept["links"] == []
 
 
 def test_the_identity_of_a_call_does_not_depend_on_its_trace(spans: FileExporter) -> None:
@@ -179,10 +209,12 @@ def test_a_wrong_meta_is_refused_inside_a_span_too(spans: FileExporter, meta: An
 
 @pytest.mark.parametrize("broken", ["no trace", 7, None, ["00"]])
 def test_a_broken_trace_harms_no_job(spans: FileExporter, flush: Flush, broken: Any) -> None:
-    job = schedule(jobs.note, meta={"traceparent": broken})
+    job = schedule(jobs.note, meta={"traceparent": broken, "tracelink": broken})
     flush()
     [span] = of_jobs(spans)
-    assert (span["parent"], Job.objects.get(pk=job.pk).state) == (None, "executed")
+    assert (span["parent"], span["links"]) == (None, [])
+    assert tracing._named(broken) is None  # and would be no link, whatever the SDK makes of that
+    assert Job.objects.get(pk=job.pk).state == "executed"
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -274,6 +306,16 @@ def test_a_worker_that_ends_sends_the_spans_that_it_still_has(
     finally:
         signals.worker_started.disconnect(set_up)
     assert [span["name"] for span in of_jobs(spans)] == ["process suite.jobs.note"]
+
+
+def test_a_worker_that_has_not_loaded_the_library_yet_makes_the_link(
+    spans: FileExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = schedule(jobs.note, meta={"tracelink": f"00-{'a' * 32}-{'b' * 16}-01"})
+    monkeypatch.setattr(tracing, "_is_in_use", lambda: False)
+    job.execute()
+    [span] = of_jobs(spans)
+    assert span["links"] == [[int("a" * 32, 16), int("b" * 16, 16)]]
 
 
 def test_a_process_that_traces_nothing_does_not_load_the_library() -> None:

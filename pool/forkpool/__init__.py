@@ -18,7 +18,7 @@ from forkpool.errors import (
 from forkpool.executor import ForkExecutor, as_completed
 from forkpool.inline import InlinePool
 from forkpool.interface import Ended, Pool, Running, Task
-from forkpool.interrupts import interruptible
+from forkpool.interrupts import interruptible, was_interrupted
 from forkpool.limits import soft_time_limit
 from forkpool.memory import explain_memory_error
 from forkpool.notes import retire, tell_parent
@@ -55,4 +55,5 @@ __all__ = [
     "show",
     "soft_time_limit",
     "tell_parent",
+    "was_interrupted",
 ]

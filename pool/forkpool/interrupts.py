@@ -32,6 +32,14 @@ def interruptible() -> AbstractContextManager[object]:
     return _Region() if _desk.task and main else nullcontext()
 
 
+def was_interrupted() -> bool:
+    """Whether Pool.interrupt() has struck the task at hand, whatever that has done about it.
+
+    If not, a TaskInterrupted in it is its own.
+    """
+    return bool(_desk.task) and _desk.struck
+
+
 def signal_to(pid: int) -> None:
     """Make a child look at its slot.
 

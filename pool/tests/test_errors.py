@@ -114,5 +114,6 @@ def test_the_exported_names() -> None:
         "show",
         "soft_time_limit",
         "tell_parent",
+        "was_interrupted",
     ]
     assert all(hasattr(forkpool, name) for name in forkpool.__all__)

@@ -29,6 +29,7 @@ from forkpool import (
     limits,
     soft_time_limit,
     tell_parent,
+    was_interrupted,
 )
 from forkpool.blocks import disarm
 from forkpool.board import Slot
@@ -538,6 +539,27 @@ def test_an_interrupt_that_is_swallowed_does_not_come_again(slot: Slot) -> None:
     with interruptible():
         interrupt(slot)
     assert slot.exposed == 7
+
+
+def test_a_task_can_tell_whether_it_was_interrupted(slot: Slot) -> None:
+    with suppress(TaskInterrupted), interruptible():
+        raise TaskInterrupted  # its own
+    assert not was_interrupted()
+    with suppress(TaskInterrupted), interruptible():
+        interrupt(slot)
+    assert was_interrupted()
+    interrupts.begin(slot, 8)
+    assert not was_interrupted()
+
+
+def test_after_a_task_and_in_a_copy_of_its_process_nothing_was_interrupted(slot: Slot) -> None:
+    with suppress(TaskInterrupted), interruptible():
+        interrupt(slot)
+    if not (copy := os.fork()):
+        os._exit(was_interrupted())
+    assert os.waitpid(copy, 0)[1] == 0
+    interrupts.end()
+    assert not was_interrupted()
 
 
 def test_the_parent_sees_where_it_can_interrupt(slot: Slot) -> None:

@@ -15,7 +15,7 @@ from django.contrib import admin
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import router, transaction
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -23,7 +23,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_async import byhand
+from django_async import byhand, home
 from django_async.admin.verbs import When
 from django_async.api import LONGEST_QUEUE, PRIORITIES
 from django_async.models import Job
@@ -92,7 +92,7 @@ class ByHand(When):
         [when] = self.value()
         group = found.pop("group") or None
         try:
-            with transaction.atomic(using=router.db_for_write(Job)):
+            with transaction.atomic(using=home.of_queue()):
                 return byhand.schedule_by_hand(**found, group=group, run_after=when)
         except ValidationError as error:
             self.add_error("group", error)

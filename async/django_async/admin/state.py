@@ -8,11 +8,10 @@ from urllib.parse import urlencode
 
 from django.utils.translation import gettext_lazy as _
 
-from django_async import backlog, clock, overview, performance
+from django_async import backlog, clock, home, overview, performance
 from django_async.admin import wording
 from django_async.admin.charts import chart, failures
 from django_async.ledger import OTHERS, Sum
-from django_async.models import Job
 from django_async.overview import Host, Run
 from django_async.payload import printable
 from django_async.performance import DAY, HOUR, WEEK, WINDOWS, Series
@@ -26,7 +25,7 @@ TITLES = {"hour": _("Last hour"), "day": _("Last day"), "week": _("Last week")}
 
 def state(window: str) -> dict[str, Any]:
     """All that the page says; the tables of queues and functions are about that window."""
-    using = Job.objects.db
+    using = home.of_queue()
     now = clock.utc_now(using)
     series = {one.window.name: one for one in performance.series(now, (HOUR, DAY, WEEK), using)}
     functions = performance.by_label(FUNCTION, series[window].since, using)

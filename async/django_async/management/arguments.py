@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from django_async.api import checked_queue
 from django_async.exporter import Address
+from django_async.management import databases
 from django_async.metrics import read_address
+
+OF_WORKERS = ("max_jobs_per_worker", "max_memory_per_worker", "memory_limit")
+"""Options that say something of worker processes, and nothing without them."""
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -20,33 +26,53 @@ def add_to(parser: CommandParser) -> None:
     _add_limits(parser)
 
 
+def check(options: dict[str, Any]) -> None:
+    """Refuse what would be ignored: raises CommandError, which says what goes with what."""
+    if options["reload"] and not options["forever"]:
+        raise _refusal("--reload is for a service: it needs --forever.")
+    for name in OF_WORKERS:
+        if options[name] is not None and not options["workers"]:
+            option = f"--{name.replace('_', '-')}"
+            raise _refusal(f"{option} is about worker processes: it needs --workers N, from 1.")
+    _check_share(options["which"], options["outof"])
+
+
+def _check_share(which: int, outof: int | None) -> None:
+    if which and outof is None:
+        raise _refusal("--which I is a share of the jobs: it needs --outof N.")
+    if not 0 <= which <= (outof or 1):
+        raise _refusal(
+            f"--which {which} is none of the shares of --outof {outof or 1}: count them from 0, or"
+            " from 1."
+        )
+
+
+def _refusal(message: str) -> CommandError:
+    return CommandError(message, returncode=2)
+
+
 def _add_what(parser: CommandParser) -> None:
     add = parser.add_argument
     add("--jobs", "-j", type=positive, metavar="N", help="attempt at most N jobs")
     add("--filter", "-f", default="", metavar="PREFIX", help="only jobs whose name starts so")
     add(
         "--queue",
-        type=_name,
+        type=queue_name,
         action="append",
         default=[],
         metavar="NAME",
         help="only this queue; repeatable",
     )
-    add("--which", "-w", type=int, default=0, metavar="I", help="with --outof: id %% N == I")
-    add("--outof", "-o", type=positive, default=1, metavar="N", help="see --which")
+    add("--which", "-w", type=int, default=0, metavar="I", help="with --outof: id %% N == I %% N")
+    add("--outof", "-o", type=positive, metavar="N", help="see --which")
     add(
         "--database",
         action="append",
         default=[],
         metavar="ALIAS",
-        help="the queue's database; repeatable: of several, each gets its turn",
+        help="the queue's database; repeatable: of several, each gets its turn;"
+        f" {databases.DEFAULT}",
     )
-
-
-def _name(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("a queue's name is not empty")
-    return text
 
 
 def _add_how(parser: CommandParser) -> None:
@@ -137,6 +163,14 @@ def read_size(text: str) -> int:
             f"{text!r} is not a size such as 200M or 1G (units: K, M, G; without one, bytes)"
         )
     return int(number) * _UNITS[unit]
+
+
+def queue_name(text: str) -> str:
+    """The name of a queue, if one may have it."""
+    try:
+        return checked_queue(text)
+    except (TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def positive(text: str) -> int:

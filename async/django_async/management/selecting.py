@@ -7,11 +7,12 @@ from collections.abc import Collection
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import QuerySet
 
 from django_async import roster
 from django_async.errors import NoticesUnavailable
+from django_async.management import databases
+from django_async.management.arguments import queue_name
 from django_async.models import Group, Job, JobQuerySet
 from django_async.pending import BY_KEY
 
@@ -33,20 +34,14 @@ def add_to(parser: CommandParser) -> None:
     add("id", nargs="*", type=_id, help="the jobs with these ids")
     add("--state", choices=STATES, help="those in this state; 'pending' is all that will run")
     add("--name", metavar="PREFIX", help="those whose function's path starts so")
-    add("--queue", metavar="NAME", help="those of this queue")
+    add("--queue", type=queue_name, metavar="NAME", help="those of this queue")
     add("--group", metavar="REFERENCE", help="those of the groups with this reference")
-    add("--database", default=DEFAULT_DB_ALIAS, metavar="ALIAS")
+    databases.add_to(parser)
 
 
 def database(options: dict[str, Any]) -> str:
     """The alias of the database. Raises CommandError if there is none of it."""
-    alias: str = options["database"]
-    if alias not in connections:
-        known = ", ".join(connections)
-        raise CommandError(
-            f"There is no database {alias!r} in DATABASES, which has: {known}.", returncode=2
-        )
-    return alias
+    return databases.chosen(options["database"], returncode=2)
 
 
 def selected(options: dict[str, Any], running: Collection[int] | None = None) -> QuerySet[Job]:

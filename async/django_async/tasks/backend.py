@@ -115,11 +115,9 @@ class AsyncBackend(BaseTaskBackend):
     @property
     def using(self) -> str:
         """The alias of the database that gets the jobs."""
-        from django.db import router
+        from django_async import home
 
-        from django_async.models import Job
-
-        return str(self.options.get("using") or router.db_for_write(Job))
+        return home.of_queue(self.options.get("using"))
 
     def _numbered(
         self, index: int, task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import router
-
-from django_async import runner
+from django_async import home, runner
 from django_async.hints import Hint
 from django_async.models import Job, JobQuerySet
 from django_async.tasks import results
@@ -22,7 +20,7 @@ def run_tasks(*, using: str | None = None) -> list[AnyResult]:
     What a task raises is in its result. Raises JobNotRunnable inside ``atomic()``, the transaction
     of Django's TestCase excepted.
     """
-    using = using or router.db_for_write(Job)
+    using = home.of_queue(using)
     runner.refuse_open_transaction(using)
     attempted: list[int] = []
     while job := _tasks(using).due().exclude(pk__in=attempted).in_order().first():
@@ -35,7 +33,7 @@ def run_tasks(*, using: str | None = None) -> list[AnyResult]:
 
 def enqueued(task: AnyTask | None = None, *, using: str | None = None) -> list[AnyResult]:
     """The results of the tasks that wait, of this one or of all, the oldest first."""
-    jobs = _tasks(using or router.db_for_write(Job)).pending().order_by("pk")
+    jobs = _tasks(home.of_queue(using)).pending().order_by("pk")
     if task is not None:
         jobs = jobs.filter(name=task.module_path)
     return [results.of_job(job) for job in jobs]

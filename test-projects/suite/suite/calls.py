@@ -9,16 +9,18 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
-from django_async import current_job, schedule
+from django_async import current_job, many, schedule
 from django_async.api import deschedule, schedule_many
+from django_async.errors import JobNotRunnable
 from django_async.models import Job
-from forkpool import TaskInterrupted
+from suite.interrupted import be_interrupted
 from suite.jobs import note as reexported
 from suite.models import Note
 from suite.together import elsewhere
@@ -92,6 +94,17 @@ def schedules(text: str) -> int:
 async def schedules_asynchronously() -> int:
     """Schedule one job, from a coroutine."""
     return int((await sync_to_async(schedule)(reexported)).pk)
+
+
+def schedules_itself(times: int) -> None:
+    """Schedule the next run, so many times."""
+    if times:
+        schedule(schedules_itself, [times - 1])
+
+
+def schedules_many_in_its_trace(traceparent: str) -> None:
+    """Schedule one job without, and one with a word about its trace."""
+    schedule_many([{"function": plain}, {"function": plain, "meta": {"traceparent": traceparent}}])
 
 
 def schedules_and_fails(text: str) -> None:
@@ -178,7 +191,7 @@ def ends_as_planned(ends: list[str]) -> None:
         case "raise":
             raise ValueError("as planned")
         case "interrupted":
-            raise TaskInterrupted
+            be_interrupted()
 
 
 def close_gate() -> None:
@@ -231,3 +244,28 @@ def cancels_itself() -> bool:
     job = current_job()
     assert job
     return Job.objects.get(pk=job.id).cancel()
+
+
+def gives_itself_another_time(verb: str) -> Any:
+    """How many jobs ``retry_failed()`` says to have had; or what the job's own verb raises."""
+    job = current_job()
+    assert job
+    if verb == "retry_failed":
+        return Job.objects.retry_failed()
+    row = Job.objects.get(pk=job.id)
+    try:
+        row.reschedule(timedelta(hours=1)) if verb == "reschedule" else row.retry()
+    except JobNotRunnable as error:
+        return str(error)
+    return row.state
+
+
+def changes_all(verb: str) -> str:
+    """What comes of doing it to all jobs, the caller included, and what becomes of its own row."""
+    job = current_job()
+    assert job
+    every, before = Job.objects.all(), Job.objects.filter(pk=job.id).values().get()
+    values = [5] if verb == "prioritise" else []
+    tally = getattr(many, verb)(every, *values)
+    assert Job.objects.filter(pk=job.id).values().get() == before
+    return str(tally)

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from forkpool import TaskInterrupted
+from typing import NoReturn
+
+from forkpool import TaskInterrupted, interrupts
+from forkpool.board import Slot
 from suite.abuse import effects, lose_session
 from suite.jobs import note
 
 
+def be_interrupted() -> NoReturn:
+    """What the pool does when a parent has asked for it, in any thread and without the signal."""
+    slot, region = Slot(), interrupts._Region()
+    interrupts.begin(slot, 1)
+    slot.wanted = 1
+    error = region.blow()
+    assert error
+    region.struck()
+    raise error
+
+
 def interrupt() -> None:
     effects()
-    raise TaskInterrupted
+    be_interrupted()
 
 
 def fail_of_interruption() -> None:
     effects()
     try:
-        raise TaskInterrupted
+        be_interrupted()
     finally:
         raise ValueError("the clean-up fails")
 
 
 def swallow() -> None:
     try:
-        raise TaskInterrupted
+        be_interrupted()
     except TaskInterrupted:
         pass
 
@@ -34,9 +48,25 @@ def swallow_and_fail() -> None:
 
 def lose_session_and_interrupt() -> None:
     lose_session()
-    raise TaskInterrupted
+    be_interrupted()
 
 
 def note_and_interrupt() -> None:
     note("before the interrupt")
+    be_interrupted()
+
+
+# Nobody has asked for the end of these.
+
+
+def raise_it_oneself() -> None:
+    effects()
     raise TaskInterrupted
+
+
+def fail_of_ones_own() -> None:
+    effects()
+    try:
+        raise TaskInterrupted
+    except TaskInterrupted as error:
+        raise ValueError("of its own") from error

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import connections
 
 from django_async import (
     announcement,
@@ -32,7 +32,7 @@ from django_async.engine import Duty, Engine
 from django_async.exporter import Address
 from django_async.forking import set_aside, take_up
 from django_async.lane import Lane
-from django_async.management import arguments
+from django_async.management import arguments, databases
 from django_async.parents import Registration
 from django_async.patrol import Interval, Patrol
 from django_async.scout import Scout
@@ -73,11 +73,10 @@ class Command(BaseCommand):
         arguments.add_to(parser)
 
     def handle(self, **options: Any) -> None:
+        arguments.check(options)
         aliases = _databases(options["database"])
         for alias in aliases:
             _refuse_impossible(alias, options["workers"])
-        if options["reload"] and not options["forever"]:
-            raise CommandError("--reload is for a service: it needs --forever.")
         with ExitStack() as stack:
             stop = stack.enter_context(
                 StopSignals(on_second=self._interrupt, hangups=options["forever"])
@@ -203,7 +202,7 @@ def _lane(using: str, pool: Pool, options: dict[str, Any]) -> Lane:
     settings = conf.current()
     forever = options["forever"]
     chosen = fetch.Selection(
-        options["filter"], tuple(options["queue"]), options["which"], options["outof"]
+        options["filter"], tuple(options["queue"]), options["which"], options["outof"] or 1
     )
     reads = fetch.Fetch(using, None if forever else fetch.bounds(using), chosen)
     interval = Interval(settings.poll_min, settings.poll_max)
@@ -253,14 +252,10 @@ def _count(lanes: list[Lane]) -> int | None:
     return total if total < COUNT_AT_MOST else None
 
 
-def _databases(named: list[str] | str) -> list[str]:
+def _databases(named: list[str] | str | None) -> list[str]:
     """The aliases, each once. (One alone may come from call_command as it is.)"""
-    aliases = [named] if isinstance(named, str) else list(dict.fromkeys(named))
-    for alias in aliases:
-        if alias not in connections:
-            known = ", ".join(connections)
-            raise CommandError(f"There is no database {alias!r} in DATABASES, which has: {known}.")
-    return aliases or [DEFAULT_DB_ALIAS]
+    aliases: list[Any] = [named] if isinstance(named, str) else named or [None]
+    return [databases.chosen(alias) for alias in dict.fromkeys(aliases)]
 
 
 def _pool(options: dict[str, Any], stop: StopSignals, aliases: list[str]) -> Pool:

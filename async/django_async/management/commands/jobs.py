@@ -42,7 +42,7 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         limit, running = options["limit"], self._running(options)
         found = latest(selecting.selected(options, running), options["state"], limit + 1)
-        every = Job.objects.using(options["database"]).defer("result")
+        every = Job.objects.using(selecting.database(options)).defer("result")
         jobs = _by_key(every if options["json"] else with_calls(every), found[:limit])
         for line in (as_json if options["json"] else as_table)(jobs, running or {}):
             self.stdout.write(line)

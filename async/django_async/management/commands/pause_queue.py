@@ -6,22 +6,26 @@ from difflib import get_close_matches
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import transaction
 
 from django_async import pausing
 from django_async.api import pause_queue, paused_queues
+from django_async.management import databases
+from django_async.management.arguments import queue_name
 
 
 class Command(BaseCommand):
     help = "Pauses queues: what runs goes on, and nothing more of them is handed out by anybody."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("queue", nargs="*", metavar="NAME", help="the queues to pause")
+        parser.add_argument(
+            "queue", nargs="*", type=queue_name, metavar="NAME", help="the queues to pause"
+        )
         parser.add_argument("--all", action="store_true", help="every queue, with one pause")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, metavar="ALIAS")
+        databases.add_to(parser)
 
     def handle(self, **options: Any) -> None:
-        using = database(options)
+        using = databases.chosen(options["database"])
         with transaction.atomic(using=using):
             for name in names(options):
                 pause_queue(name, using=using)
@@ -38,21 +42,10 @@ def unknown(name: str, using: str) -> str:
     return f"{name}: no job of it waits, and none ended lately; it is paused all the same.{meant}"
 
 
-def database(options: dict[str, Any]) -> str:
-    """The database that is meant, if there is one of this name."""
-    alias: str = options["database"]
-    if alias not in connections:
-        known = ", ".join(connections)
-        raise CommandError(f"There is no database {alias!r} in DATABASES, which has: {known}.")
-    return alias
-
-
 def names(options: dict[str, Any]) -> list[str | None]:
     """Which queues are meant; None for every queue."""
     if bool(options["queue"]) is options["all"]:
         raise CommandError("Name the queues, or give --all: one of the two.")
-    if "" in options["queue"]:
-        raise CommandError("A queue's name is not empty: for every queue, give --all.")
     return [None] if options["all"] else options["queue"]
 
 

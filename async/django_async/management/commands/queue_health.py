@@ -9,11 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import DEFAULT_DB_ALIAS
 
 from django_async import liveness
 from django_async.api import health
-from django_async.management.commands.pause_queue import database
+from django_async.management import databases
 from django_async.probe import ailment
 from django_async.stats import estimate_queue_completion, estimate_rough_queue_completion
 
@@ -49,20 +48,16 @@ class Command(BaseCommand):
             action="store_true",
             help="with --probe: a flush_queue on another host does not count",
         )
-        parser.add_argument(
-            "--database",
-            default=DEFAULT_DB_ALIAS,
-            metavar="ALIAS",
-            help="with --probe: the queue's database",
-        )
+        databases.add_to(parser)
 
     def handle(self, **options: Any) -> None:
+        using = databases.chosen(options["database"])
         if options["probe"]:
-            self._probe(database(options), options)
+            self._probe(using, options)
         elif options["max_age"] is not None or options["here"]:
             raise CommandError("--max-age and --here go with --probe.")
         else:
-            state = health(ALGORITHMS[options["algorithm"]])
+            state = health(ALGORITHMS[options["algorithm"]], using=using)
             self.stdout.write(json.dumps(state, cls=DjangoJSONEncoder, indent=2))
 
     def _probe(self, using: str, options: dict[str, Any]) -> None:
