@@ -423,8 +423,9 @@ def _outcome(value: Outcome | tuple[Any, ...], hint: Hint) -> Outcome:
 def _ends_the_queue(ended: Ended) -> bool:
     """Whether more is amiss than one worker: the operator's signal, a queue that cannot be claimed
     from, or whatever it is if it is in this process."""
-    original = ended.error.original if isinstance(ended.error, TaskRaised) else None
-    return isinstance(original, StopNow | QueueStopped) or ended.pid == os.getpid()
+    if not isinstance(ended.error, TaskRaised):
+        return False
+    return isinstance(ended.error.original, StopNow | QueueStopped) or ended.pid == os.getpid()
 
 
 def _describe(error: Exception) -> str:

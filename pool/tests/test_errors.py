@@ -111,6 +111,7 @@ def test_the_exported_names() -> None:
         "explain_memory_error",
         "interruptible",
         "reap_strays",
+        "retire",
         "show",
         "soft_time_limit",
         "tell_parent",
