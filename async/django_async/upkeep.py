@@ -170,14 +170,14 @@ class Chore:
         return self.NEXT_BATCH
 
     def batch(self) -> tuple[Any, ...]:
-        """The function, and its arguments, that does a little and returns how much."""
+        """The function, and its arguments, that does a little and returns what became of it."""
         raise NotImplementedError
 
-    def is_last(self, done: int) -> bool:
-        """Whether nothing is left after a batch that did so much."""
+    def is_last(self, done: Any) -> bool:
+        """Whether nothing is left after a batch of which that became."""
         return not done
 
-    def _end(self, done: int | None) -> None:
+    def _end(self, done: Any) -> None:
         now = self._lane.clock()
         self._is_at_work = False
         self._is_through = done is None or self.is_last(done)
@@ -187,18 +187,32 @@ class Chore:
 class Cleaner(Chore):
     """Deletes jobs that ended longer ago than the retention."""
 
-    BATCH = 200
+    BATCH = retention.BATCH
     """Jobs that are deleted in one transaction, which takes some 20 ms."""
+
+    MOST_TOLD = 10_000
+    """Jobs of which it is remembered that the operator knows that they cannot be deleted."""
 
     def __init__(self, lane: Lane, seconds: float, call: Call) -> None:
         super().__init__(lane, call)
         self._seconds = seconds
+        self._place = retention.START
+        self._told: set[int] = set()
 
     def batch(self) -> tuple[Any, ...]:
-        return retention.remove_some, self._seconds, self._lane.using, self.BATCH
+        return retention.remove_some, self._seconds, self._lane.using, self.BATCH, self._place
 
-    def is_last(self, done: int) -> bool:
-        return done < self.BATCH
+    def is_last(self, done: retention.Step) -> bool:
+        self._tell(done.refusals)
+        self._place = done.place or retention.START
+        return done.place is None
+
+    def _tell(self, refusals: list[retention.Refusal]) -> None:
+        """Once of each, and not in each round."""
+        if len(self._told) < self.MOST_TOLD:
+            new = [one for one in refusals if one.job_id not in self._told]
+            self._told.update(one.job_id for one in new)
+            retention.warn_of(new, self._lane.using)
 
 
 class Accountant(Chore):
