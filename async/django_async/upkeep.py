@@ -139,10 +139,13 @@ class Reloader:
 
 class Chore:
     """Something that is done in a worker, a little at a time, until nothing is left of it; and then
-    again later. Of several parents the first one does it."""
+    again later."""
 
     NEXT_BATCH, NEXT_ROUND, NO_WORKER = 0.1, 60.0, 0.05
     """Seconds to the next batch, to the next look when nothing is left, and to the next try."""
+
+    BY_THE_FIRST = True
+    """Whether of several parents the first one does it, and the others leave it to that."""
 
     SHARE = 5
     """A batch that took long is followed by as much more of a pause: no more than this part of one
@@ -156,7 +159,8 @@ class Chore:
         self._began = self._rests_until = -inf
 
     def see_to(self, engine: Engine) -> float:
-        if self._is_through or self._lane.walk.share.rank or self._lane.access.outage.is_on:
+        is_anothers = self.BY_THE_FIRST and self._lane.walk.share.rank
+        if self._is_through or is_anothers or self._lane.access.outage.is_on:
             self._is_through = False
             return self.NEXT_ROUND
         if self._is_at_work:
@@ -185,7 +189,13 @@ class Chore:
 
 
 class Cleaner(Chore):
-    """Deletes jobs that ended longer ago than the retention."""
+    """Deletes jobs that ended longer ago than the retention.
+
+    Each parent that has one does so: the first one may have none. Two at once skip what the other
+    has locked, and so come to lie one behind the other.
+    """
+
+    BY_THE_FIRST = False
 
     BATCH = retention.BATCH
     """Jobs that are deleted in one transaction, which takes some 20 ms."""
