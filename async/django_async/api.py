@@ -152,7 +152,8 @@ def paused_queues(*, using: str | None = None) -> set[str | None]:
 def remove_old_jobs(remove_jobs_before_days: float = 30, resched_hours: float = 8) -> None:
     """Delete what ended more than so many days ago, and schedule this again after so many hours.
 
-    Jobs without a group go one by one; a group goes with its jobs when all of them are that old.
+    A job without a group goes when it is that old; those of a group, and the group, when all are.
+    What somebody has locked, or what cannot be deleted, is left.
     """
     job = current.current_job()
     using = home.of_queue(job.using if job else None)

@@ -1,9 +1,9 @@
 """The process that tells Prometheus what a parent has counted.
 
 The parent forks, so it has no threads, and it waits for nobody who asks. A child of its own
-answers: it reads the parent's figures in shared memory, and the backlog in the database, over a
-connection of its own. A pool of one worker keeps it: it dies with its parent, and is replaced if it
-dies alone. The socket is the parent's, so that a port which is taken is known at the start.
+answers: it reads the parent's figures in shared memory, and the backlogs in the databases, over
+connections of its own. A pool of one worker keeps it: it dies with its parent, and is replaced if
+it dies alone. The socket is the parent's, so that a port which is taken is known at the start.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from django.db import connections
 
-from django_async import backlog
 from django_async.figures import BOUNDS, Figures, Tally
 from django_async.forking import close_connections, forget_connections
+from django_async.readings import Readings, bounded
 from forkpool import ForkPool, StartFailed
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ MOST_AT_ONCE = 32
 """Connections; beyond, who connects is turned away."""
 
 DATABASE_PATIENCE = 2.0
-"""Seconds that an answer waits while another one reads the backlog, until it goes without."""
+"""Seconds that an answer waits for the databases, for all of them together; then it goes without
+those that have not told theirs."""
 
 
 class Address(NamedTuple):
@@ -131,7 +132,9 @@ def _begin(listening: socket.socket, figures: Figures, databases: Sequence[str])
     registry = CollectorRegistry()
     registry.register(_Collector(figures, databases))
     handler = type("Handler", (MetricsHandler,), {"registry": registry, "timeout": PATIENCE})
-    _served[:] = [_Server(listening, handler, os.getppid()).serve_forever]
+    most = MOST_AT_ONCE + len(databases)  # each is read in a thread, too
+    server = _Server(listening, handler, os.getppid(), most)
+    _served[:] = [partial(bounded, databases, server.serve_forever)]
 
 
 def _serve() -> None:
@@ -143,14 +146,15 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, listening: socket.socket, handler: Any, parent: int) -> None:
+    def __init__(self, listening: socket.socket, handler: Any, parent: int, most: int) -> None:
         super().__init__(listening.getsockname()[:2], handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
         self._parent = parent
+        self._most = most
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if threading.active_count() > MOST_AT_ONCE:
+        if threading.active_count() > self._most:
             self.shutdown_request(request)
         else:
             super().process_request(request, client_address)
@@ -169,8 +173,7 @@ class _Collector:
 
     def __init__(self, figures: Figures, databases: Sequence[str]) -> None:
         self._figures = figures
-        self._databases = databases
-        self._reading = threading.Lock()
+        self._readings = Readings(databases)
 
     def collect(self) -> Iterator[Any]:
         yield from self._jobs()
@@ -209,15 +212,11 @@ class _Collector:
         )
 
     def _backlog(self) -> Iterator[Any]:
-        """What is due in the databases; without it, if they do not answer."""
+        """What is due in the databases; without those that do not answer."""
         families = backlog_families()
-        if self._reading.acquire(timeout=DATABASE_PATIENCE):
-            try:
-                for alias in self._databases:
-                    for family, value in zip(families, _read_backlog(alias), strict=False):
-                        family.add_metric([alias], value)
-            finally:
-                self._reading.release()
+        for alias, told in self._readings.within(DATABASE_PATIENCE).items():
+            for family, value in zip(families, told, strict=False):
+                family.add_metric([alias], value)
         yield from families
 
 
@@ -234,17 +233,6 @@ def backlog_families() -> tuple[Any, Any]:
         labels=["database"],
     )
     return due, age
-
-
-def _read_backlog(alias: str) -> tuple[float, ...]:
-    """How many jobs are due, and the age of the oldest; nothing if that cannot be read."""
-    try:
-        return backlog.told(backlog.read(alias), alias)
-    except Exception:
-        logger.warning("The backlog of %r cannot be read.", alias, exc_info=True)
-        return ()
-    finally:
-        connections[alias].close()
 
 
 def _cumulative(tally: Tally) -> list[tuple[str, float]]:

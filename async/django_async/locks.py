@@ -17,7 +17,7 @@ from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from django_async import clock, conf, current, policy
 from django_async.hints import Hint
@@ -159,7 +159,18 @@ def _lock_some(ids: list[int], using: str, *, wait: bool, where: Q | None) -> li
         rows = rows.filter(where)
     if connection.vendor == "sqlite":
         return ids if where is None else list(rows.values_list("pk", flat=True))
-    skip = not wait and connection.features.has_select_for_update_skip_locked
-    no_key = connection.features.has_select_for_no_key_update
-    locked = rows.select_for_update(skip_locked=skip, no_key=no_key)
-    return list(locked.values_list("pk", flat=True))
+    return list(_locking(rows, wait=wait).values_list("pk", flat=True))
+
+
+def lock_rows(rows: QuerySet[Any]) -> list[int]:
+    """Lock those of the rows that nobody else has locked, and return their keys; they are given by
+    key. (SQLite: the caller has the turn.)"""
+    rows = rows.order_by("pk").values_list("pk", flat=True)
+    return list(rows if connections[rows.db].vendor == "sqlite" else _locking(rows, wait=False))
+
+
+def _locking(rows: QuerySet[Any], *, wait: bool) -> QuerySet[Any]:
+    features = connections[rows.db].features
+    skip = not wait and features.has_select_for_update_skip_locked
+    no_key = features.has_select_for_no_key_update
+    return rows.select_for_update(skip_locked=skip, no_key=no_key)

@@ -139,10 +139,13 @@ class Reloader:
 
 class Chore:
     """Something that is done in a worker, a little at a time, until nothing is left of it; and then
-    again later. Of several parents the first one does it."""
+    again later."""
 
     NEXT_BATCH, NEXT_ROUND, NO_WORKER = 0.1, 60.0, 0.05
     """Seconds to the next batch, to the next look when nothing is left, and to the next try."""
+
+    BY_THE_FIRST = True
+    """Whether of several parents the first one does it, and the others leave it to that."""
 
     SHARE = 5
     """A batch that took long is followed by as much more of a pause: no more than this part of one
@@ -156,7 +159,8 @@ class Chore:
         self._began = self._rests_until = -inf
 
     def see_to(self, engine: Engine) -> float:
-        if self._is_through or self._lane.walk.share.rank or self._lane.access.outage.is_on:
+        is_anothers = self.BY_THE_FIRST and self._lane.walk.share.rank
+        if self._is_through or is_anothers or self._lane.access.outage.is_on:
             self._is_through = False
             return self.NEXT_ROUND
         if self._is_at_work:
@@ -170,14 +174,14 @@ class Chore:
         return self.NEXT_BATCH
 
     def batch(self) -> tuple[Any, ...]:
-        """The function, and its arguments, that does a little and returns how much."""
+        """The function, and its arguments, that does a little and returns what became of it."""
         raise NotImplementedError
 
-    def is_last(self, done: int) -> bool:
-        """Whether nothing is left after a batch that did so much."""
+    def is_last(self, done: Any) -> bool:
+        """Whether nothing is left after a batch of which that became."""
         return not done
 
-    def _end(self, done: int | None) -> None:
+    def _end(self, done: Any) -> None:
         now = self._lane.clock()
         self._is_at_work = False
         self._is_through = done is None or self.is_last(done)
@@ -185,20 +189,40 @@ class Chore:
 
 
 class Cleaner(Chore):
-    """Deletes jobs that ended longer ago than the retention."""
+    """Deletes jobs that ended longer ago than the retention.
 
-    BATCH = 200
+    Each parent that has one does so: the first one may have none. Two at once skip what the other
+    has locked, and so come to lie one behind the other.
+    """
+
+    BY_THE_FIRST = False
+
+    BATCH = retention.BATCH
     """Jobs that are deleted in one transaction, which takes some 20 ms."""
+
+    MOST_TOLD = 10_000
+    """Jobs of which it is remembered that the operator knows that they cannot be deleted."""
 
     def __init__(self, lane: Lane, seconds: float, call: Call) -> None:
         super().__init__(lane, call)
         self._seconds = seconds
+        self._place = retention.START
+        self._told: set[int] = set()
 
     def batch(self) -> tuple[Any, ...]:
-        return retention.remove_some, self._seconds, self._lane.using, self.BATCH
+        return retention.remove_some, self._seconds, self._lane.using, self.BATCH, self._place
 
-    def is_last(self, done: int) -> bool:
-        return done < self.BATCH
+    def is_last(self, done: retention.Step) -> bool:
+        self._tell(done.refusals)
+        self._place = done.place or retention.START
+        return done.place is None
+
+    def _tell(self, refusals: list[retention.Refusal]) -> None:
+        """Once of each, and not in each round."""
+        if len(self._told) < self.MOST_TOLD:
+            new = [one for one in refusals if one.job_id not in self._told]
+            self._told.update(one.job_id for one in new)
+            retention.warn_of(new, self._lane.using)
 
 
 class Accountant(Chore):

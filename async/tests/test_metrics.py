@@ -9,16 +9,17 @@ import socket
 import sys
 import urllib.request
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
+from django.db import OperationalError, connection, connections
 from prometheus_client.parser import text_string_to_metric_families
 
-from django_async import clock, forking, metrics, schedule
+from django_async import backlog, clock, forking, metrics, schedule
 from django_async.api import schedule_many
 from django_async.exporter import Address
 from django_async.figures import MOST_QUEUES, OTHERS, Figures
@@ -32,6 +33,7 @@ from suite.processes import manage
 from suite.together import DEADLINE, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
+on_both = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
 Flush = Callable[..., Any]
 Samples = dict[tuple[str, ...], float]
@@ -193,6 +195,133 @@ def test_figures_are_shown_while_the_database_is_away_too(monkeypatch: pytest.Mo
         shown.close()
     assert outcomes(samples)["executed"] == 1
     assert not any(name[0] == "django_async_due_jobs" for name in samples)
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """In place of the other database's server, one that accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        monkeypatch.setitem(connections["other"].settings_dict, "HOST", "127.0.0.1")
+        monkeypatch.setitem(connections["other"].settings_dict, "PORT", server.getsockname()[1])
+        yield server
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server")
+@on_both
+def test_a_silent_server_keeps_nobody_from_the_backlog_of_the_others(
+    silent: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the scrapes that come meanwhile ask it nothing more."""
+    monkeypatch.setattr("django_async.exporter.DATABASE_PATIENCE", 0.5)
+    schedule(jobs.note)
+    with exporting(["other", "default"]) as address:
+        for _ in range(2):
+            samples = scrape_until_there_is("default", address)
+            assert ("django_async_due_jobs", "other") not in samples
+        asked, _ = silent.accept()
+        with asked:
+            assert not has_been_given_up(asked)
+        assert not is_asked(silent)
+    assert samples["django_async_due_jobs", "default"] == 1
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server")
+@on_both
+def test_a_silent_server_is_given_up_and_asked_again(
+    silent: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_async.readings.PATIENCE", 1.0)
+    monkeypatch.setattr("django_async.sessions._CLIENTS_WATCH", {"connect_timeout": 1})
+    monkeypatch.setattr("django_async.exporter.DATABASE_PATIENCE", 0.5)
+    with exporting(["other", "default"]) as address:
+        scrape(address)
+        first, _ = silent.accept()
+        with first:
+            wait_until(lambda: scrape(address) and is_asked(silent), "another question")
+
+
+@on_both
+def test_a_database_that_is_slow_is_left_out_and_asked_again_after_its_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read, asked = backlog.read, tmp_path / "asked"
+
+    def read_slowly(using: str) -> Any:
+        if using == "other":
+            with asked.open("a") as file:
+                file.write("once ")
+            abuse.wait_for(str(tmp_path / "go"))
+        return read(using)
+
+    monkeypatch.setattr("django_async.backlog.read", read_slowly)
+    monkeypatch.setattr("django_async.exporter.DATABASE_PATIENCE", 0.5)
+    schedule(jobs.note, using="other")
+    with exporting(["other", "default"]) as address:
+        for _ in range(2):
+            samples = scrape_until_there_is("default", address)
+            assert ("django_async_due_jobs", "other") not in samples
+        assert asked.read_text() == "once "
+        abuse.touch(str(tmp_path / "go"))
+        samples = scrape_until_there_is("other", address)
+    assert samples["django_async_due_jobs", "other"] == 1
+
+
+def test_as_many_may_ask_however_many_databases_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their threads are not taken for scrapers'."""
+
+    def is_answered() -> bool:
+        try:
+            return bool(scrape(address))
+        except OSError:  # the scraper before has not quite gone
+            return False
+
+    monkeypatch.setattr("django_async.exporter.MOST_AT_ONCE", 1)
+    with exporting(["default"]) as address:
+        for _ in range(2):
+            wait_until(is_answered, "an answer")
+
+
+@contextmanager
+def exporting(databases: list[str]) -> Iterator[Address]:
+    """Where an exporter of these databases answers, without a queue."""
+    shown = metrics.Prometheus(ANY, databases)
+    try:
+        yield shown.address
+    finally:
+        shown.close()
+
+
+def has_been_given_up(asked: socket.socket) -> bool:
+    """Whether the client has closed the connection."""
+    try:
+        while asked.recv(1024, socket.MSG_DONTWAIT):
+            pass
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_asked(server: socket.socket) -> bool:
+    try:
+        server.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
+
+
+def scrape_until_there_is(alias: str, address: Address) -> Samples:
+    """The first answer that has the backlog of this database."""
+    answers: list[Samples] = []
+
+    def is_told() -> bool:
+        answers.append(scrape(address))
+        return ("django_async_due_jobs", alias) in answers[-1]
+
+    wait_until(is_told, f"the backlog of {alias}")
+    return answers[-1]
 
 
 def test_a_scraper_that_connects_and_says_nothing_delays_neither_queue_nor_others(

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, models
 from django.utils import timezone
 
 from django_async import clock, retention, schedule
@@ -130,3 +131,26 @@ def test_it_runs_as_a_job(flush: Callable[..., Any], name: Any) -> None:
     assert job.state == "executed"
     assert left() == set()
     assert deschedule(remove_old_jobs, [30, 8]) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("on_delete", [models.PROTECT, models.DO_NOTHING])
+def test_what_cannot_be_deleted_is_passed_over_and_told(
+    on_delete: Any,
+    flush: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whether Django says so, or the database."""
+    if on_delete is models.DO_NOTHING and connection.vendor == "sqlite":
+        pytest.skip("SQLite says so only when the whole job commits")
+    monkeypatch.setattr(retention, "BATCH", 2)
+    monkeypatch.setattr(Error._meta.get_field("job").remote_field, "on_delete", on_delete)
+    held = [ended("executed", 31 * DAY) for _ in range(3)]
+    for job in held:
+        job.errors.create(exception="", traceback="")
+    ended("executed", 31 * DAY - timedelta(hours=1))
+    schedule(remove_old_jobs)
+    assert flush().status == 0
+    assert left() == {job.pk for job in held}
+    assert caplog.text.count("3 jobs on 'default' that ended long ago cannot be deleted") == 1

@@ -3,51 +3,231 @@
 from __future__ import annotations
 
 import operator
+import re
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, models, transaction
 
 from django_async import clock, locks, schedule
 from django_async.engine import Duty, Engine
-from django_async.models import Job, Parent
+from django_async.models import Error, Group, Job
 from django_async.parents import Registration
-from django_async.retention import remove_some
+from django_async.retention import START, Place, remove_some
 from django_async.upkeep import Cleaner
 from suite.jobs import nothing
 from suite.service import Service
-from suite.together import alive, locked
+from suite.together import alive, elsewhere, locked
 
 pytestmark = pytest.mark.django_db
 
 DAY = 86_400.0
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks no rows")
+locks_rows = pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks no rows")
+on_commits = pytest.mark.django_db(transaction=True)
+
+
+@on_commits
+@locks_rows
 def test_what_somebody_has_locked_is_left_and_the_others_go() -> None:
     jobs = [ended(9) for _ in range(3)]
     with locked(jobs[0]):
-        assert remove_some(DAY, "default", 10) == 2
+        walk()
         assert left() == {jobs[0].pk}
-    assert remove_some(DAY, "default", 10) == 1
+    walk()
+    assert left() == set()
 
 
-def test_what_is_retried_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_group", [False, True])
+def test_what_is_retried_meanwhile_is_kept(in_group: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the look at what is old and its deletion."""
-    job = schedule(nothing)
+    job = schedule(nothing, group=Group.objects.create(reference="orders") if in_group else None)
     Job.objects.filter(pk=job.pk).update(cancelled=clock.now("default") - timedelta(days=9))
     lock = locks.lock_all
 
     def late(*args: Any, **options: Any) -> Any:
-        job.retry()
+        if job.pk in args[0]:
+            job.retry()
         return lock(*args, **options)
 
     monkeypatch.setattr("django_async.retention.lock_all", late)
-    assert remove_some(DAY, "default", 10) == 0
+    walk()
     assert left() == {job.pk}
+    assert Group.objects.count() == in_group
+
+
+def test_a_large_group_goes_a_few_members_at_a_time_its_final_job_and_itself_last() -> None:
+    group, final = old_group(7)
+    seen = [left()]
+    for _ in steps(2):
+        seen.append(left())
+        if seen[-1]:
+            assert final.pk in seen[-1]
+            assert Group.objects.get() == group
+            assert Group.objects.get().final == final
+    assert max(len(before - after) for before, after in pairwise(seen)) == 2
+    assert (left(), Group.objects.count()) == (set(), 0)
+
+
+def test_a_group_of_which_a_part_is_gone_is_taken_up_by_another_walk() -> None:
+    """The parent was killed meanwhile, and begins anew."""
+    old_group(7)
+    next(one for one in steps(2) if len(left()) == 3)
+    walk(2)
+    assert (left(), Group.objects.count()) == (set(), 0)
+
+
+def test_a_group_of_which_a_member_is_retried_keeps_what_it_has() -> None:
+    """Were it gone by then, the final job could not be told from others."""
+    group, final = old_group(7, cancelled=True)
+    next(one for one in steps(2) if len(left()) == 3)
+    kept = left()
+    next(job for job in group.jobs.all() if job != final).retry()
+    walk(2)
+    assert left() == kept
+    assert Group.objects.get().final == final
+
+
+def test_a_group_of_which_a_member_is_retried_meanwhile_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the look at the group and the deletion of others of its members."""
+    group, _ = old_group(7, cancelled=True)
+    before, lock = left(), locks.lock_free
+
+    def late(*args: Any) -> list[int]:
+        last = group.jobs.order_by("pk").last()
+        assert last
+        last.retry()
+        return lock(*args)
+
+    monkeypatch.setattr("django_async.retention.lock_free", late)
+    remove_some(7 * DAY, "default", 2, Place(3))
+    assert left() == before
+
+
+def test_many_small_groups_go_in_one_batch() -> None:
+    for number in range(5):
+        old_group(2, str(number))
+    young, _ = old_group(2, "young", days=6)
+    [walked] = [place for place in steps(20) if place and place.part == 3]
+    assert walked.after is None
+    assert list(Group.objects.all()) == [young]
+
+
+@pytest.mark.parametrize("at_most", [1, 2, 3, 5, 8])
+def test_groups_of_all_sizes_go_in_one_walk(at_most: int) -> None:
+    for size in (1, 2, 4, 1, 3):
+        old_group(size, f"{size} of {Group.objects.count()}")
+    without = Group.objects.create(reference="without a final job")
+    ended(9, without)
+    walk(at_most)
+    assert (left(), Group.objects.count()) == (set(), 0)
+
+
+@on_commits
+@locks_rows
+def test_a_group_keeps_its_final_job_while_a_member_is_locked() -> None:
+    group, final = old_group(5)
+    member = group.jobs.order_by("pk")[1]
+    with locked(member):
+        walk(2)
+        assert left() == {member.pk, final.pk}
+        assert Group.objects.get().final == final
+    walk(2)
+    assert (left(), Group.objects.count()) == (set(), 0)
+
+
+@on_commits
+@locks_rows
+def test_a_group_from_which_somebody_else_deletes_is_left_to_them() -> None:
+    """Of two who each leave it for the other one's members, it would be left without any."""
+    group, _ = old_group(5)
+    members = left()
+    with transaction.atomic():
+        locks.lock_free(Group.objects.filter(pk=group.pk))
+        elsewhere(walk)
+        assert left() == members
+    walk()
+    assert (left(), Group.objects.count()) == (set(), 0)
+
+
+protections = pytest.mark.parametrize("on_delete", [models.PROTECT, models.DO_NOTHING])
+"""By Django, and by the constraint in the database alone, which may be deferred."""
+
+
+@on_commits
+@protections
+def test_what_cannot_be_deleted_is_passed_over_and_told_once(
+    on_delete: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also if it is more than a batch, and all of it ended at the same moment."""
+    protect(on_delete, monkeypatch)
+    jobs = [ended(9) for _ in range(9)]
+    same = clock.now("default") - timedelta(days=9)
+    Job.objects.update(started=same, executed=same)
+    held = [job for job in jobs if job != jobs[7]]
+    for job in held:
+        job.errors.create(exception="", traceback="")
+    ended(8)
+    service = Service()
+    service.each_turn = lambda: ended(8) if 150 < service.time.now < 160 else None
+    serve(service, 300.0)
+    assert left() == {job.pk for job in held}
+    told = re.findall("([0-9]+) jobs on 'default' that ended .* cannot be deleted", caplog.text)
+    assert sum(map(int, told)) == len(held)
+    assert "foreign key" in caplog.text.lower()
+
+
+@on_commits
+@protections
+def test_a_member_that_cannot_be_deleted_keeps_its_group_and_its_final_job(
+    on_delete: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protect(on_delete, monkeypatch)
+    group, final = old_group(7)
+    members = group.jobs.order_by("pk")[1:5]
+    for member in members:
+        member.errors.create(exception="", traceback="")
+    old_group(3, "others")
+    walk(2)
+    assert left() == {final.pk, *(member.pk for member in members)}
+    assert Group.objects.get().final == final
+
+
+def protect(on_delete: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a job with errors be one on which a row of the application's holds."""
+    monkeypatch.setattr(Error._meta.get_field("job").remote_field, "on_delete", on_delete)
+
+
+def steps(at_most: int) -> Iterator[Place | None]:
+    """Make a walk, step by step: where it goes on after each."""
+    place: Place | None = START
+    while place is not None:
+        place = remove_some(7 * DAY, "default", at_most, place).place
+        yield place
+
+
+def walk(at_most: int = 10) -> None:
+    for _ in steps(at_most):
+        pass
+
+
+def old_group(
+    size: int, reference: str = "orders", *, cancelled: bool = False, days: float = 9
+) -> tuple[Group, Job]:
+    """A group of so many jobs that ended long ago, and its final job, which was scheduled first."""
+    group = Group.objects.create(reference=reference)
+    jobs = [schedule(nothing, group=group) for _ in range(size)]
+    group.on_completion(jobs[0])
+    when = clock.now("default") - timedelta(days=days)
+    state = {"cancelled": when} if cancelled else {"started": when, "executed": when}
+    group.jobs.update(**state)
+    return group, jobs[0]
 
 
 class Counted(Cleaner):
@@ -56,8 +236,8 @@ class Counted(Cleaner):
     BATCH = 2
 
 
-def ended(days: float) -> Job:
-    job = schedule(nothing)
+def ended(days: float, group: Group | None = None) -> Job:
+    job = schedule(nothing, group=group)
     when = clock.now("default") - timedelta(days=days)
     Job.objects.filter(pk=job.pk).update(started=when, executed=when)
     return job
@@ -115,15 +295,13 @@ def test_a_batch_that_takes_long_is_followed_by_a_pause_four_times_as_long() -> 
     assert min(late - early for early, late in pairwise(began)) >= 5.0
 
 
-@pytest.mark.django_db(transaction=True)
-def test_of_several_parents_the_first_one_does_it() -> None:
-    old = ended(8)
+@on_commits
+def test_of_several_parents_each_that_has_a_retention_does_it() -> None:
+    """The first one may have none."""
+    ended(8)
     first = Registration("default")
     with alive(first.register):
         serve(Service(), 5.0)
-        assert left() == {old.pk}
-    Parent.objects.filter(token=first.token).delete()
-    serve(Service(), 5.0)
     assert left() == set()
 
 

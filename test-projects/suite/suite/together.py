@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 from django.db import connection, connections, transaction
+from django.db.models import Model
 
 from django_async.models import Job, Parent
 from django_async.stamps import Batch
@@ -73,10 +74,10 @@ def left_behind(*batch: Job, workers: int = 1, foreseen: range = range(0)) -> Pa
 
 
 @contextmanager
-def locked(*jobs: Job) -> Iterator[None]:
-    """Within the block, another connection holds the jobs' rows, as a running job holds its own."""
+def locked(*rows: Model) -> Iterator[None]:
+    """Within the block, another connection holds these rows, as a running job holds its own."""
     held, release = threading.Event(), threading.Event()
-    with beside(_hold, [job.pk for job in jobs], held, release) as holder, ExitStack() as stack:
+    with beside(_hold, rows, held, release) as holder, ExitStack() as stack:
         stack.callback(release.set)
         assert held.wait(DEADLINE)
         yield
@@ -140,8 +141,9 @@ def _with_own_connections(call: Callable[..., T], args: tuple[Any, ...]) -> T:
         connections.close_all()
 
 
-def _hold(ids: list[int], held: threading.Event, release: threading.Event) -> None:
+def _hold(rows: Sequence[Model], held: threading.Event, release: threading.Event) -> None:
+    found = type(rows[0])._base_manager.filter(pk__in=[row.pk for row in rows])
     with transaction.atomic():
-        assert len(Job.objects.select_for_update().filter(pk__in=ids)) == len(ids)
+        assert len(found.select_for_update()) == len(rows)
         held.set()
         assert release.wait(DEADLINE)
