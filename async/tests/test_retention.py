@@ -97,7 +97,7 @@ def test_a_group_of_which_a_member_is_retried_meanwhile_is_kept(
 ) -> None:
     """Between the look at the group and the deletion of others of its members."""
     group, _ = old_group(7, cancelled=True)
-    before, lock = left(), locks.lock_free
+    before, lock = left(), locks.lock_rows
 
     def late(*args: Any) -> list[int]:
         last = group.jobs.order_by("pk").last()
@@ -105,7 +105,7 @@ def test_a_group_of_which_a_member_is_retried_meanwhile_is_kept(
         last.retry()
         return lock(*args)
 
-    monkeypatch.setattr("django_async.retention.lock_free", late)
+    monkeypatch.setattr("django_async.retention.lock_rows", late)
     remove_some(7 * DAY, "default", 2, Place(3))
     assert left() == before
 
@@ -149,7 +149,7 @@ def test_a_group_from_which_somebody_else_deletes_is_left_to_them() -> None:
     group, _ = old_group(5)
     members = left()
     with transaction.atomic():
-        locks.lock_free(Group.objects.filter(pk=group.pk))
+        locks.lock_rows(Group.objects.filter(pk=group.pk))
         elsewhere(walk)
         assert left() == members
     walk()
