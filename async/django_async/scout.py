@@ -40,8 +40,13 @@ class Scout:
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self._lanes = deque(lanes)
         self._pool: ForkPool | None = None
-        for lane in lanes:
-            lane.access.beside_others()
+        if len(lanes) > 1:
+            for lane in lanes:
+                lane.access.beside_others()
+
+    @property
+    def pids(self) -> list[int]:
+        return self._pool.pids if self._pool else []
 
     def see_to(self, engine: Engine) -> float:
         if engine.is_halted or not any(lane.access.is_silent for lane in self._lanes):

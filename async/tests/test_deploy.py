@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from configparser import RawConfigParser
 from pathlib import Path
 
@@ -63,10 +65,28 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
 
 
 def test_the_manifest_starts_a_service_and_probes_it() -> None:
-    migrate, migrated, serve, startup, liveness = lists("command")
+    migrate, migrated, serve, _, _ = lists("command")
     (args,) = lists("args")
     assert parse([*serve, *args])["forever"]
-    assert parse(startup) == parse(liveness)
-    assert parse(liveness)["probe"]
     assert parse(migrated)["check_unapplied"]
     assert not parse(migrate)["check_unapplied"]
+
+
+def test_the_manifests_probes_are_about_the_liveness_file(tmp_path: Path) -> None:
+    (args,) = lists("args")
+    file = args[args.index("--liveness-file") + 1]
+    *_, startup, liveness = lists("command")
+    assert file in " ".join(startup)
+    assert file in " ".join(liveness)
+    here = tmp_path / "alive"
+
+    def answers() -> list[bool]:
+        commands = [[word.replace(file, str(here)) for word in one] for one in (startup, liveness)]
+        return [subprocess.run(one, capture_output=True).returncode == 0 for one in commands]
+
+    assert answers() == [False, False]
+    here.touch()
+    assert answers() == [True, True]
+    long_ago = time.time() - 61
+    os.utime(here, (long_ago, long_ago))
+    assert answers() == [True, False]

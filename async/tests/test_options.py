@@ -55,6 +55,7 @@ def test_what_is_said_of_workers_needs_some(option: str, workers: list[str]) -> 
         (["--which=-1", "--outof=3"], "-1 is none of the shares of --outof 3"),
         (["--which=-1"], "needs --outof"),
         (["--reload"], "needs --forever"),
+        (["--liveness-file=alive"], "needs --forever"),
     ],
 )
 def test_what_needs_another_option_or_is_no_share_is_refused(

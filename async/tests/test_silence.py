@@ -188,7 +188,7 @@ def test_where_there_can_be_no_such_process_the_parent_tries_itself(
 
     monkeypatch.setattr(ForkPool, "start", refuse)
     access = Access("default", clock)
-    lanes: Any = [Lane(access)]
+    lanes: Any = [Lane(access), Lane(Access("other", clock))]
     engine: Any = SimpleNamespace(is_halted=False)
     watch = scout.Scout(lanes)
     server.seconds = LONG + 1

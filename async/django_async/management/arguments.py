@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -15,6 +16,9 @@ from django_async.metrics import read_address
 
 OF_WORKERS = ("max_jobs_per_worker", "max_memory_per_worker", "memory_limit")
 """Options that say something of worker processes, and nothing without them."""
+
+OF_SERVICES = ("reload", "liveness_file")
+"""Options that say something of a service."""
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -28,12 +32,14 @@ def add_to(parser: CommandParser) -> None:
 
 def check(options: dict[str, Any]) -> None:
     """Refuse what would be ignored: raises CommandError, which says what goes with what."""
-    if options["reload"] and not options["forever"]:
-        raise _refusal("--reload is for a service: it needs --forever.")
+    for option in OF_SERVICES:
+        if options[option] and not options["forever"]:
+            raise _refusal(f"{_named(option)} is for a service: it needs --forever.")
     for name in OF_WORKERS:
         if options[name] is not None and not options["workers"]:
-            option = f"--{name.replace('_', '-')}"
-            raise _refusal(f"{option} is about worker processes: it needs --workers N, from 1.")
+            raise _refusal(
+                f"{_named(name)} is about worker processes: it needs --workers N, from 1."
+            )
     _check_share(options["which"], options["outof"])
 
 
@@ -45,6 +51,10 @@ def _check_share(which: int, outof: int | None) -> None:
             f"--which {which} is none of the shares of --outof {outof or 1}: count them from 0, or"
             " from 1."
         )
+
+
+def _named(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
 
 def _refusal(message: str) -> CommandError:
@@ -96,6 +106,12 @@ def _add_how(parser: CommandParser) -> None:
         type=_address,
         metavar="[HOST:]PORT",
         help="show metrics to Prometheus there; without a host, to this host alone",
+    )
+    add(
+        "--liveness-file",
+        type=Path,
+        metavar="PATH",
+        help="with --forever: touch this file every five seconds, for a liveness probe",
     )
     after_failure = parser.add_mutually_exclusive_group()
     after_failure.add_argument(

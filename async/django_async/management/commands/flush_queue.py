@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -32,6 +33,7 @@ from django_async.engine import Duty, Engine
 from django_async.exporter import Address
 from django_async.forking import set_aside, take_up
 from django_async.lane import Lane
+from django_async.lifesign import LivenessFile
 from django_async.management import arguments, databases
 from django_async.parents import Registration
 from django_async.patrol import Interval, Patrol
@@ -74,9 +76,9 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         arguments.check(options)
-        aliases = _databases(options["database"])
+        aliases = databases.all_chosen(options["database"])
         for alias in aliases:
-            _refuse_impossible(alias, options["workers"])
+            databases.refuse_impossible(alias, options["workers"])
         with ExitStack() as stack:
             stop = stack.enter_context(
                 StopSignals(on_second=self._interrupt, hangups=options["forever"])
@@ -129,9 +131,7 @@ class Command(BaseCommand):
         stack.callback(shown.close)
         if options["forever"]:
             begins = announcement.Announcer(shown.say, options["workers"], options["queue"])
-            duties = [*duties, begins, *_duties(lanes, pool, counted, options)]
-            if len(lanes) > 1:
-                duties.append(stack.enter_context(closing(Scout(lanes))))
+            duties = [*duties, begins, *_duties(stack, lanes, pool, counted, options)]
         self._engine = Engine(
             lanes=lanes,
             pool=pool,
@@ -163,7 +163,7 @@ class Command(BaseCommand):
         address: Address | None = options["metrics"]
         if address is None:
             return metrics.NoMetrics()
-        shared = [alias for alias in aliases if not _is_in_memory(connections[alias])]
+        shared = [alias for alias in aliases if not databases.is_in_memory(connections[alias])]
         try:
             shown = metrics.Prometheus(address, shared)
         except OSError as error:
@@ -229,16 +229,32 @@ def _options(options: dict[str, Any]) -> Options:
 
 
 def _duties(
-    lanes: list[Lane], pool: Pool, counted: metrics.Metrics, options: dict[str, Any]
+    stack: ExitStack,
+    lanes: list[Lane],
+    pool: Pool,
+    counted: metrics.Metrics,
+    options: dict[str, Any],
 ) -> Iterator[Duty]:
+    if path := options["liveness_file"]:
+        yield stack.enter_context(closing(_liveness_file(path)))
+    scout = stack.enter_context(closing(Scout(lanes)))
+    if len(lanes) > 1:
+        yield scout
     if os.getpid() == 1:
-        yield Reaper(pool, lambda: counted.pids)
+        yield Reaper(pool, lambda: [*counted.pids, *scout.pids])
     call = worker.chore if options["workers"] else operator.call
     seconds = conf.current().retention
     for lane in lanes:
         yield Accountant(lane, call)
         if seconds is not None:
             yield Cleaner(lane, seconds, call)
+
+
+def _liveness_file(path: Path) -> LivenessFile:
+    try:
+        return LivenessFile(path)
+    except OSError as error:
+        raise CommandError(f"--liveness-file: {error}") from error
 
 
 def _starts_anew(stop: StopSignals, reloader: Reloader) -> bool:
@@ -250,12 +266,6 @@ def _count(lanes: list[Lane]) -> int | None:
     """How many jobs a pass has before it, unless there are too many to be counted."""
     total = sum(lane.walk.count(COUNT_AT_MOST) for lane in lanes)
     return total if total < COUNT_AT_MOST else None
-
-
-def _databases(named: list[str] | str | None) -> list[str]:
-    """The aliases, each once. (One alone may come from call_command as it is.)"""
-    aliases: list[Any] = [named] if isinstance(named, str) else named or [None]
-    return [databases.chosen(alias) for alias in dict.fromkeys(aliases)]
 
 
 def _pool(options: dict[str, Any], stop: StopSignals, aliases: list[str]) -> Pool:
@@ -275,26 +285,3 @@ def _pool(options: dict[str, Any], stop: StopSignals, aliases: list[str]) -> Poo
         patience=PATIENCE_WITH_THE_CANCELLED,
         wakeup=stop.fileno(),
     )
-
-
-def _refuse_impossible(using: str, workers: int) -> None:
-    """Say at once what cannot work: jobs in a transaction, workers with another database."""
-    connection = connections[using]
-    try:
-        runner.refuse_open_transaction(using)
-    except errors.JobNotRunnable as error:
-        raise CommandError(str(error)) from error
-    if workers and connection.in_atomic_block:
-        raise CommandError(
-            "Workers cannot see what this transaction has not committed (a TestCase?):"
-            " use a TransactionTestCase, or leave out --workers."
-        )
-    if workers and _is_in_memory(connection):
-        raise CommandError(
-            "Workers cannot share an in-memory SQLite database: use a file (in tests:"
-            ' "TEST": {"NAME": BASE_DIR / "test.sqlite3"}), or leave out --workers.'
-        )
-
-
-def _is_in_memory(connection: Any) -> bool:
-    return bool(connection.vendor == "sqlite" and connection.is_in_memory_db())
