@@ -55,8 +55,8 @@ class Attempt:
     def run(self) -> Outcome:
         """Make the attempt, and tell those who watch how it ended."""
         outcome = self.make()
-        if isinstance(outcome, Away) or isinstance(self.error, MemoryError):
-            retire()  # it may be this process that lacks files to connect with, or memory
+        if isinstance(self.error, MemoryError):
+            retire()  # what this job lacked an earlier one may have kept
         self.witness.ended(outcome, self.error)
         return outcome
 

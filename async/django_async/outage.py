@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ class Outage:
     clock: Callable[[], float]
     using: str = "default"
     _since: float | None = None
-    _delay: float = SHORTEST
-    _next: float = 0.0
+    _delay: float = 0.0
+    _next: float = -inf
 
     @property
     def is_on(self) -> bool:
@@ -46,13 +47,14 @@ class Outage:
                 self.using,
                 error,
             )
-            # One that comes back for a moment only is tried no more often for it.
-            self._delay = SHORTEST if now > self._next + LONGEST else self._delay
             self._since = now
+            # One that comes back for a moment only is tried no more often for it: it may be there
+            # for the parent, and have no session to spare for its workers.
+            if now > self._next + LONGEST:
+                self._delay = 0.0
         elif now < self._next:  # several workers tell of one and the same try
             return
-        else:
-            self._delay = min(self._delay * 2, LONGEST)
+        self._delay = min(max(self._delay * 2, SHORTEST), LONGEST)
         self._next = now + self._delay * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
     def may_be_over(self) -> None:

@@ -265,6 +265,15 @@ def test_tries_get_rarer_up_to_a_bound_and_a_short_return_does_not_reset_that() 
     assert outage.pause > 0.4
     now += 60
     outage.end()
+    pauses = []
+    for _ in range(12):  # it is there for the parent each time, and never for a worker
+        outage.note("refused")
+        pauses.append(outage.pause)
+        now += outage.pause
+        outage.end()
+    assert pauses[0] <= 0.05 < 0.4 < pauses[-1] <= LONGEST
+    now += 60
+    outage.end()
     outage.note("refused")
     assert outage.pause <= 0.05
 
