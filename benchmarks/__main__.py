@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from benchmarks import environments, machine, record, report, rounds, texts
 from benchmarks.catalogue import ALL_DATABASES, BY_MODULE, BY_NAME, OWN, SYSTEMS, YARDSTICK
 from benchmarks.environments import ROOT, CannotRun
+from benchmarks.hosts import on_hosts
 from benchmarks.record import Record
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -25,6 +27,7 @@ EXPERIMENTS = (
     "latency",
     "scaling",
     "services",
+    "hosts",
     "fork-per-job",
     "backlog",
     "memory",
@@ -33,6 +36,7 @@ EXPERIMENTS = (
 SCALE = (1, 2, 4, 8, 16)
 SERVICES, SHARED = (1, 2, 3), 12
 """Numbers of services, and of the workers that they share: 4 each of three."""
+HOSTS = (1, 2, 3)
 SLOWEST = 50
 """Jobs a second that take no longer than they are given."""
 HOUR = 3600.0
@@ -99,9 +103,22 @@ def experiments(options: argparse.Namespace) -> list[Record]:
     workloads = [name for name in what if name in WORKLOADS]
     if not (asked or workloads):
         return []
-    with rounds.bench(options.database, chosen(options, workloads, asked)) as bench:
+    with ExitStack() as stack:
+        if "hosts" in asked:
+            check_hosts(options, [*workloads, *asked])
+            stack.enter_context(on_hosts(max(HOSTS)))
+        bench = stack.enter_context(
+            rounds.bench(options.database, chosen(options, workloads, asked))
+        )
         made = [throughput(bench, options, workloads)] if workloads else []
         return [*made, *(globals()[name.replace("-", "_")](bench, options) for name in asked)]
+
+
+def check_hosts(options: argparse.Namespace, asked: list[str]) -> None:
+    """Raise CannotRun if more is wanted than what is measured on hosts, which have a server of
+    their own."""
+    if asked != ["hosts"] or options.database != "postgres":
+        raise CannotRun("hosts are measured alone, and on PostgreSQL")
 
 
 def chosen(
@@ -110,7 +127,7 @@ def chosen(
     """The systems that take part."""
     if options.system:
         return [BY_MODULE[name] for name in options.system]
-    if not workloads and set(asked) <= {"scaling", "services", "backlog", "notify"}:
+    if not workloads and set(asked) <= {"scaling", "services", "hosts", "backlog", "notify"}:
         return [BY_NAME[YARDSTICK], BY_NAME[OWN]]
     if [*workloads, *asked] == ["fork-per-job"]:
         return [system for system in SYSTEMS if system.forks]
@@ -159,6 +176,14 @@ def services(bench: rounds.Bench, options: argparse.Namespace) -> Record:
     workers = (options.workers or [SHARED])[0]
     runs = {str(workers): rounds.run(bench, count(options), "services", workers, **asked)}
     return recorded(bench, "services", [], runs)
+
+
+def hosts(bench: rounds.Bench, options: argparse.Namespace) -> Record:
+    """W1 on more and more hosts, with as many workers on each."""
+    asked = {"numbers": HOSTS, "seconds": seconds(options)}
+    workers = (options.workers or [4])[0]
+    runs = {str(workers): rounds.run(bench, count(options), "hosts", workers, **asked)}
+    return recorded(bench, "hosts", [], runs)
 
 
 def fork_per_job(bench: rounds.Bench, options: argparse.Namespace) -> Record:

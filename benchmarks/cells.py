@@ -84,11 +84,11 @@ def cpu(rounds: Sequence[Round], system: str, of: str) -> Row:
 
 
 def services_row(rounds: Sequence[Round], system: str, number: str, workers: int) -> Row:
-    """The rate of so many services that share these workers, and its ratio to that of one."""
+    """The rate of so many services with so many workers each, and its ratio to that of one."""
     rate = spread(each(rounds, system, number, "rate"))
     pairs = (one[system] for one in rounds if system in one)
     to_one = spread(found[number]["rate"] / found["1"]["rate"] for found in pairs)
-    shown = [system, number, f"{workers // int(number)}", rate.show(), to_one.show(".2f")]
+    shown = [system, number, f"{workers}", rate.show(), to_one.show(".2f")]
     return [*shown, *cpu(rounds, system, number)]
 
 

@@ -75,7 +75,9 @@ def services(numbers: list[int], seconds: float) -> dict[str, dict[str, float]]:
     """W1 jobs a second and their CPU time, by the number of services that share the workers; of the
     yardstick, by the number of processes that fork them."""
     if not SYSTEM.workers_of_its_own:
-        return {str(number): _apart(number, seconds) for number in numbers}
+        return {
+            str(number): _apart([()] * number, WORKERS // number, seconds) for number in numbers
+        }
     found = {}
     for number in numbers:
         with _service(_adapter().processes(WORKERS // number) * number) as group:
@@ -83,14 +85,29 @@ def services(numbers: list[int], seconds: float) -> dict[str, dict[str, float]]:
     return found
 
 
-def _apart(number: int, seconds: float) -> dict[str, float]:
-    """What processes come to in all, each of which forks its share of the workers. The CPU time of
-    the server, which each of them sees, is that of all."""
+def hosts(numbers: list[int], seconds: float) -> dict[str, dict[str, float]]:
+    """The same by the number of hosts, with as many workers on each."""
+    from benchmarks.hosts import commands
+
+    if not SYSTEM.workers_of_its_own:
+        return {str(number): _apart(commands(number), WORKERS, seconds) for number in numbers}
+    found = {}
+    for number in numbers:
+        with _service(_adapter().processes(WORKERS) * number, commands(number)) as group:
+            found[str(number)] = _drained(group, "W1", seconds)
+    return found
+
+
+def _apart(places: Sequence[Sequence[str]], workers: int, seconds: float) -> dict[str, float]:
+    """What processes come to in all, one in each place, which forks so many workers. The CPU time
+    of the server, which each of them sees, is that of all."""
     empty()
     command = [sys.executable, "-m", "benchmarks.driver", "part", json.dumps({"seconds": seconds})]
     parts = [
-        subprocess.Popen(command, env=_env_of_part(one, number), stdout=subprocess.PIPE, text=True)
-        for one in range(number)
+        subprocess.Popen(
+            [*place, *command], env=_env_of_part(one, workers), stdout=subprocess.PIPE, text=True
+        )
+        for one, place in enumerate(places)
     ]
     said = [part.communicate()[0] for part in parts]
     if failed := [part.returncode for part in parts if part.returncode]:
@@ -99,15 +116,15 @@ def _apart(number: int, seconds: float) -> dict[str, float]:
     return {
         "rate": sum(one["rate"] for one in found),
         "workers": mean(one["workers"] for one in found),
-        "server": mean(one["server"] for one in found) / number,
+        "server": mean(one["server"] for one in found) / len(places),
     }
 
 
-def _env_of_part(one: int, number: int) -> dict[str, str]:
+def _env_of_part(one: int, workers: int) -> dict[str, str]:
     folder = Path(os.environ["BENCHMARK_TALLY"], str(one))
     folder.mkdir()
-    workers = str(WORKERS // number)
-    return {**os.environ, "BENCHMARK_TALLY": str(folder), "BENCHMARK_WORKERS": workers}
+    place = {"BENCHMARK_TALLY": str(folder), "BENCHMARK_WORKERS": str(workers)}
+    return {**os.environ, **place}
 
 
 def part(seconds: float) -> dict[str, float]:
@@ -265,11 +282,13 @@ def growth(jobs: int) -> dict[str, list[float]]:
 
 
 @contextmanager
-def _service(commands: Sequence[Sequence[str]] | None = None) -> Iterator[processes.Group]:
+def _service(
+    commands: Sequence[Sequence[str]] | None = None, places: Sequence[Sequence[str]] = ((),)
+) -> Iterator[processes.Group]:
     """The system's workers, each of which has run a first job."""
     empty()
     log = Path(os.environ["BENCHMARK_TALLY"], "workers.log")
-    with processes.started(commands or _adapter().processes(WORKERS), log) as group:
+    with processes.started(commands or _adapter().processes(WORKERS), log, places) as group:
         _warm(group)
         yield group
 
@@ -341,6 +360,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "drop": drop,
     "drain": drain,
     "services": services,
+    "hosts": hosts,
     "part": part,
     "enqueue": enqueue,
     "latency": latency,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 GOODBYE = 5.0
@@ -53,19 +54,22 @@ class Group:
 
 
 @contextmanager
-def started(commands: Sequence[Sequence[str]], log: Path) -> Iterator[Group]:
-    """Run Python with these command lines; what they say goes to the log."""
+def started(
+    commands: Sequence[Sequence[str]], log: Path, before: Sequence[Sequence[str]] = ((),)
+) -> Iterator[Group]:
+    """Run Python with these command lines, with what stands before each of them in turn; what they
+    say goes to the log."""
     with log.open("wb") as output:
         group = Group(
             [
                 subprocess.Popen(
-                    [sys.executable, *command],
+                    [*place, sys.executable, *command],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-                for command in commands
+                for place, command in zip(cycle(before), commands, strict=False)
             ],
             log,
         )

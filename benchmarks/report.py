@@ -194,13 +194,25 @@ def _scaling(record: Record, page: Document) -> None:
 def _services(record: Record, page: Document) -> None:
     page.parts.append(f"## Several services, {_server(record)}\n")
     page.parts.append(texts.SERVICES)
-    head = ["", "services", "workers of each", "a second", "to one service"]
+    _of_several(record, page, "services", lambda workers, number: workers // number)
+
+
+def _hosts(record: Record, page: Document) -> None:
+    page.parts.append(f"## Several hosts, {_server(record)}\n")
+    page.parts.append(texts.HOSTS)
+    _of_several(record, page, "hosts", lambda workers, _: workers)
+
+
+def _of_several(record: Record, page: Document, what: str, each: Callable[[int, int], int]) -> None:
+    """The rates of so many services or hosts, and what they are to that of one; ``each`` says how
+    many workers each of them has."""
     rows = [
-        cells.services_row(rounds, system, number, int(workers))
+        cells.services_row(rounds, system, number, each(int(workers), int(number)))
         for workers, rounds in record.runs.items()
         for system in sorted(rounds[0])
         for number in rounds[0][system]
     ]
+    head = ["", what, "workers of each", "a second", f"to one {what.removesuffix('s')}"]
     page.table([*head, "parents' ms", "workers' ms", "servers' ms"], rows)
 
 
@@ -295,6 +307,7 @@ SECTIONS: dict[str, Callable[[Record, Document], None]] = {
     "latency": _latency,
     "scaling": _scaling,
     "services": _services,
+    "hosts": _hosts,
     "fork-per-job": _fork_per_job,
     "backlog": _backlog,
     "memory": _memory,

@@ -157,7 +157,7 @@ def _takes_part(system: System, operation: str) -> bool:
     """Where there is no queue, nobody waits; what the yardstick enqueues nobody runs."""
     if operation in OWN_MODULES:
         return system.name == OWN
-    if operation == "services":
+    if operation in ("services", "hosts"):
         return system.name in (OWN, YARDSTICK)
     if operation == "forks":
         return system.forks

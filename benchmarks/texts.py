@@ -68,6 +68,12 @@ The yardstick's workers are forked by as many processes: what it loses so has to
 CPU milliseconds a job.
 """
 
+HOSTS = """\
+W1 jobs a second on so many hosts, with as many workers on each: a network namespace is a host, and
+the server one that they reach over a bridge. All of them are on the processors of one machine, so
+more hosts are more load for it, and no more power. CPU milliseconds a job.
+"""
+
 FORK_PER_JOB = """\
 Jobs a second that insert one row, where each has a process of its own. The bare loop is one process
 that forks as many children at a time as there are workers, or one after the other; a child connects

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import environments, plot, report, rounds, tally, tasks_overhead
 from benchmarks import record as records
-from benchmarks.__main__ import NOTES, PAGE, chosen, parser
+from benchmarks.__main__ import NOTES, PAGE, chosen, experiments, parser
 from benchmarks.catalogue import BY_NAME, OWN, SYSTEMS, YARDSTICK
 from benchmarks.environments import ROOT, CannotRun
 from benchmarks.figures import percentiles, ratio, spread, systems
@@ -183,6 +183,20 @@ def test_the_page_compares_several_services_with_one_of_as_many_workers() -> Non
         f"| {YARDSTICK} | 1 | 12 | 900 (900 to 900) | 1.00 (1.00 to 1.00) | - | 0.70 | 0.30 |",
         f"| {YARDSTICK} | 3 | 4 | 900 (900 to 900) | 1.00 (1.00 to 1.00) | - | 0.70 | 0.30 |",
     ]
+
+
+def test_the_page_compares_several_hosts_with_one_that_has_as_many_workers() -> None:
+    figures = {"rate": 900.0, "parent": 1e-4, "workers": 8e-4, "server": 5e-4}
+    rounds = [{OWN: {"1": figures, "3": {**figures, "rate": 1800.0}}}]
+    page, _ = report.document([record(experiment="hosts", names=[], runs={"4": rounds})])
+    assert "to one host" in page
+    assert f"| {OWN} | 3 | 4 | 1,800 (1,800 to 1,800) | 2.00 (2.00 to 2.00) |" in page
+
+
+@pytest.mark.parametrize("options", [["hosts", "W1"], ["hosts", "--database=mysql"]])
+def test_hosts_have_a_server_of_their_own_and_are_measured_alone(options: list[str]) -> None:
+    with pytest.raises(CannotRun, match="alone, and on PostgreSQL"):
+        experiments(parser().parse_args(options))
 
 
 def test_a_fork_for_each_job_is_measured_of_those_that_can() -> None:
