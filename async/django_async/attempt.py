@@ -121,6 +121,9 @@ class Attempt:
         elif not trouble.is_conflict(error, self.using):
             if self._is_callers:
                 raise error
+            if trouble.is_read_only(error):
+                sessions.end(self.connection)
+                return Away(self.hint, str(error))
             if self.has_new_session:
                 raise QueueStopped(f"Job {self.hint.id} cannot be claimed: {error}") from error
             sessions.end(self.connection)  # which an earlier job of this worker may have changed
