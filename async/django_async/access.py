@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from math import inf
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from django.db import connections
 from django_async import trouble
 from django_async.errors import StopNow
 from django_async.outage import Outage
+from django_async.turn import impatient
 from forkpool import TaskTimeout, soft_time_limit
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,10 @@ then the connection is given up. mysqlclient is deaf to timers: sessions.bounded
 
 LONGEST_BESIDE_OTHERS = 5.0
 """The same where the jobs of other databases have to wait meanwhile."""
+
+IMPATIENCE = 0.1
+"""Seconds for which SQLite's writer may be somebody else then, until that is a conflict: after the
+others' turn it is tried again."""
 
 LONG = 1.0
 """Seconds that a try may take which fails, until the next one is left to somebody else."""
@@ -113,7 +119,8 @@ class Access:
             self.busy = True
             with soft_time_limit(limit and min(limit, self._longest)):
                 self._connect()
-                return act()
+                with self._impatient():
+                    return act()
         except StopNow as stop:
             self._note_interruption(stop)
             raise
@@ -146,6 +153,11 @@ class Access:
                 trouble.try_to_write(self._connection)
                 self._refuses = False
             self.outage.end()
+
+    def _impatient(self) -> AbstractContextManager[None]:
+        """SQLite's timeout, which may be long, is C's, and no timer of Python's ends it."""
+        alias = self._connection.alias
+        return impatient(alias, IMPATIENCE) if self.is_beside_others else nullcontext()
 
     def _note_interruption(self, stop: StopNow) -> None:
         """A statement is under way. Or it got no answer, where the driver hears of no signal until

@@ -17,6 +17,7 @@ from django.db import DatabaseError, OperationalError, connection, connections, 
 from django_async import schedule, scout
 from django_async.access import LONG, RELAPSE, SHARE, Access
 from django_async.models import Job
+from django_async.turn import take_turn
 from forkpool import ForkPool, StartFailed
 from suite import jobs
 from suite.processes import manage
@@ -235,6 +236,31 @@ def test_one_that_refuses_what_the_queue_needs_ends_the_queue_if_it_is_alone_and
     clock.now += access.pause
     assert access.use(server.ask) == "answer"
     assert not access.outage.is_on
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="others have more than one writer")
+@pytest.mark.django_db(transaction=True)
+def test_sqlites_writer_is_no_silence_and_holds_up_the_others_for_a_moment_only(
+    clock: Clock,
+) -> None:
+    access = beside_others(clock)
+    held, release = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with transaction.atomic():
+            take_turn("default")
+            held.set()
+            release.wait(DEADLINE)
+
+    with beside(write) as writer:
+        assert held.wait(DEADLINE)
+        assert access.use(partial(take_turn, "default")) is None
+        assert not writer.done()
+        assert not access.outage.is_on
+        release.set()
+    with connection.cursor() as cursor:
+        [[usual]] = cursor.execute("PRAGMA busy_timeout")
+    assert usual == 5000
 
 
 class Lane:
