@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from math import inf
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from django.db import connections
 from django_async import trouble
 from django_async.errors import StopNow
 from django_async.outage import Outage
+from django_async.turn import impatient
 from forkpool import TaskTimeout, soft_time_limit
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,10 @@ then the connection is given up. mysqlclient is deaf to timers: sessions.bounded
 
 LONGEST_BESIDE_OTHERS = 5.0
 """The same where the jobs of other databases have to wait meanwhile."""
+
+IMPATIENCE = 0.1
+"""Seconds for which SQLite's writer may be somebody else then, until that is a conflict: after the
+others' turn it is tried again."""
 
 LONG = 1.0
 """Seconds that a try may take which fails, until the next one is left to somebody else."""
@@ -43,25 +49,26 @@ class Access:
         busy: whether a statement is under way: an operator's second signal may interrupt it.
         outage: whether the database is away.
         is_silent: whether somebody else is to try first whether it answers.
+        is_beside_others: whether the jobs of other databases wait while this one is tried.
     """
 
     def __init__(self, using: str, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._connection = connections[using]
         self._session: Any = None
-        self._lacks_tables = False
+        self._lacks_tables = self._refuses = False
         self.busy = False
         self.outage = Outage(clock, using)
         self.is_silent = False
         self._longest = LONGEST
-        self._has_others_wait = False
+        self.is_beside_others = False
         self._rests_until = 0.0
         self._answered = -inf
 
     def beside_others(self) -> None:
         """The jobs of other databases wait while this one is tried: after a try that took long it
         is silent until it has_answered()."""
-        self._longest, self._has_others_wait = LONGEST_BESIDE_OTHERS, True
+        self._longest, self.is_beside_others = LONGEST_BESIDE_OTHERS, True
 
     def has_answered(self) -> None:
         """Somebody else had an answer: it is to be tried again."""
@@ -86,9 +93,25 @@ class Access:
         """Do something that needs the database; None if that could not be had. Without a limit it
         must not wait.
 
-        Raises what is neither an outage nor a conflict with somebody else's transaction; and
-        StopNow, if the operator has cut it short: whether the database is there is not known then.
+        Raises what is neither an outage nor a conflict with somebody else's transaction, unless
+        there are others, whose service it is not to end; and StopNow, if the operator has cut it
+        short: whether the database is there is not known then.
         """
+        try:
+            return self._use(act, limit)
+        except DriverError as error:
+            if not (self.is_beside_others or trouble.is_read_only(error)):
+                raise
+            self.refused(str(error))
+        return None
+
+    def refused(self, error: str) -> None:
+        """It is there, and of no use: as good as away, until it can be written to."""
+        self._refuses = True
+        self._connection.close()
+        self.outage.note(error)
+
+    def _use(self, act: Callable[[], T], limit: float | None) -> T | None:
         if self.outage.is_on and self.pause:
             return None
         began = self._clock()
@@ -96,7 +119,8 @@ class Access:
             self.busy = True
             with soft_time_limit(limit and min(limit, self._longest)):
                 self._connect()
-                return act()
+                with self._impatient():
+                    return act()
         except StopNow as stop:
             self._note_interruption(stop)
             raise
@@ -111,7 +135,7 @@ class Access:
         """The same for what the queue can do without: whatever the database has against it is
         logged."""
         try:
-            self.use(act, limit)
+            self._use(act, limit)
         except DriverError:
             logger.warning("Something that the queue can do without failed.", exc_info=True)
 
@@ -125,7 +149,15 @@ class Access:
             if self._lacks_tables:
                 look_for_tables(self._connection.alias)
                 self._lacks_tables = False
+            if self._refuses:
+                trouble.try_to_write(self._connection)
+                self._refuses = False
             self.outage.end()
+
+    def _impatient(self) -> AbstractContextManager[None]:
+        """SQLite's timeout, which may be long, is C's, and no timer of Python's ends it."""
+        alias = self._connection.alias
+        return impatient(alias, IMPATIENCE) if self.is_beside_others else nullcontext()
 
     def _note_interruption(self, stop: StopNow) -> None:
         """A statement is under way. Or it got no answer, where the driver hears of no signal until
@@ -136,7 +168,7 @@ class Access:
 
     def _note_length(self, seconds: float) -> None:
         """A try has failed that took so long."""
-        if self._has_others_wait and self.outage.is_on and seconds > LONG:
+        if self.is_beside_others and self.outage.is_on and seconds > LONG:
             self.is_silent = True
             if self._clock() < self._answered + RELAPSE:
                 self.rest((SHARE - 1) * seconds)

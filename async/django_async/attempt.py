@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -26,6 +26,12 @@ from django_async.witness import Witness
 from forkpool import interruptible, retire, soft_time_limit
 
 logger = logging.getLogger(__name__)
+
+FILES = 8
+"""As many as it may take to open a session."""
+
+_reached: set[tuple[int, str]] = set()
+"""Processes, this one or those that it was forked from, and where they have had a session."""
 
 
 class Claim(Protocol):
@@ -55,10 +61,17 @@ class Attempt:
     def run(self) -> Outcome:
         """Make the attempt, and tell those who watch how it ended."""
         outcome = self.make()
-        if isinstance(self.error, MemoryError):
-            retire()  # what this job lacked an earlier one may have kept
+        if isinstance(self.error, MemoryError) or self._is_cut_off(outcome):
+            retire()
         self.witness.ended(outcome, self.error)
         return outcome
+
+    def _is_cut_off(self, outcome: Outcome) -> bool:
+        """Whether it may be this process that lacks files, or whatever it takes to connect. For one
+        that never had a session there, as when the server has no place for more of them, the next
+        one would fare no better."""
+        had_session = (os.getpid(), self.using) in _reached
+        return isinstance(outcome, Away) and (had_session or not _has_files())
 
     def make(self) -> Outcome:
         raise NotImplementedError
@@ -68,6 +81,7 @@ class Attempt:
         self.has_new_session = self.connection.connection is None
         self.connection.ensure_connection()
         self.last_session = self.connection.connection
+        _reached.add((os.getpid(), self.using))
 
     def call(self, claimed: Claimed) -> Any:
         """Call the job's function, within its limit, where it can be interrupted; if it gives a
@@ -107,6 +121,9 @@ class Attempt:
         elif not trouble.is_conflict(error, self.using):
             if self._is_callers:
                 raise error
+            if trouble.is_read_only(error):
+                sessions.end(self.connection)
+                return Away(self.hint, str(error))
             if self.has_new_session:
                 raise QueueStopped(f"Job {self.hint.id} cannot be claimed: {error}") from error
             sessions.end(self.connection)  # which an earlier job of this worker may have changed
@@ -154,6 +171,17 @@ class Attempt:
 
     def seconds(self) -> float:
         return time.monotonic() - self.began
+
+
+def _has_files() -> bool:
+    """Whether this process may open some more."""
+    try:
+        with ExitStack() as stack:
+            for _ in range(FILES):
+                stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -377,6 +377,11 @@ class Engine:
         if isinstance(error, TaskRaised) and isinstance(error.original, StopNow):
             lane.inquest.note_stop(hint)
             raise error.original
+        original = error.original if isinstance(error, TaskRaised) else None
+        if isinstance(original, QueueStopped) and lane.access.is_beside_others:
+            lane.walk.put_back(hint)
+            lane.access.refused(str(original))
+            return
         self._broken = QueueStopped(f"The queue cannot go on: {_describe(error)}")
         logger.error("%s", self._broken)  # at once: what still runs may take an hour
         self.halt()

@@ -126,11 +126,12 @@ class Inquest:
 
     def _open_deaths(self) -> None:
         """End the sessions of the dead, which may hold locks, and find out what they were at."""
+        silent = set[str]()  # it is waited for once, however many have died
         while self._deaths:
             hint, death, seconds = self._deaths[-1]
             failure = replace(_failure_of(death), seconds=seconds)
             if isinstance(death, WorkerDied):
-                sessions.end_all(death.note)
+                sessions.end_all(death.note, silent)
                 failure = replace(failure, worker=liveness.worker(death.pid))
             label, name, queue = store.describe(hint, self.using)
             if self.is_asked_to_end(hint.id):

@@ -39,6 +39,10 @@ STATES = ("executed", "cancelled", "discarded")
 REFUSALS = (IntegrityError, InternalError)
 """What a foreign key says that protects a row, in Django or in the database; and a trigger."""
 
+BY_TRIGGERS = ("P0001", 1644)
+"""How PostgreSQL, and MariaDB and MySQL, number what a trigger says, if the driver takes it for
+something else."""
+
 
 class Place(NamedTuple):
     """Where a walk is: in which of its parts, one for each of STATES and the last for groups, and
@@ -196,12 +200,18 @@ def _delete_what_goes(ids: list[int], delete: Callable[[list[int]], None]) -> li
         return []
     try:
         delete(ids)
-    except REFUSALS as error:
+    except DriverError as error:
+        if not _is_refusal(error):
+            raise
         if len(ids) == 1:
             return [Refusal(ids[0], _reason(error))]
         half = len(ids) // 2
         return _delete_what_goes(ids[:half], delete) + _delete_what_goes(ids[half:], delete)
     return []
+
+
+def _is_refusal(error: DriverError) -> bool:
+    return isinstance(error, REFUSALS) or trouble.error_number(error) in BY_TRIGGERS
 
 
 def _reason(error: Exception) -> str:

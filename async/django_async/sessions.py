@@ -86,14 +86,19 @@ def announce(connection: BaseDatabaseWrapper, **_: object) -> None:
         tell_parent([(one.alias, *session) for one, session in list(_sessions.items())])
 
 
-def end_all(note: object) -> None:
-    """In the parent: end the sessions that a dead worker has told of."""
+def end_all(note: object, silent: set[str] | None = None) -> None:
+    """In the parent: end the sessions that a dead worker has told of, but for those on databases
+    that are silent; of these it takes note."""
+    silent = set() if silent is None else silent
     for alias, number, mark in note if isinstance(note, list) else ():
+        if alias in silent:
+            continue
         try:
             with soft_time_limit(_PATIENCE):
                 _end(number, mark, connections[alias])
         except (DriverError, TaskTimeout) as error:  # the server will notice by itself, if later
             if isinstance(error, TaskTimeout):
+                silent.add(alias)
                 connections[alias].close()
             if not (error.args and error.args[0] == _UNKNOWN_THREAD):
                 logger.warning("Session %s on %r could not be ended.", number, alias, exc_info=True)

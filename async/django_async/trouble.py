@@ -16,6 +16,9 @@ CONFLICTS = ("40001", "40P01", 1020, 1205, 1213)
 MISSING = ("42P01", "42703", 1054, 1146)
 """Tables and columns that are not there, numbered likewise."""
 
+READ_ONLY = ("25006", 1290, 1792, 1836)
+"""A server, a database or a session that is not to be written to, as a standby is; likewise."""
+
 IDLE = 0
 """libpq's PQTRANS_IDLE: no transaction."""
 
@@ -117,6 +120,12 @@ def has_no_tables(error: BaseException) -> bool:
     return error_number(error) in MISSING or text.startswith(("no such table", "no such column"))
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Whether the database takes no writes now, as a standby does after a failover."""
+    text = str(error) if isinstance(error, OperationalError) else ""
+    return error_number(error) in READ_ONLY or "readonly database" in text
+
+
 def is_conflict(error: BaseException, using: str) -> bool:
     """Whether a claim only met somebody else's write, and may be tried again: SQLite's one writer
     was at work for longer than the timeout; or, where the isolation level is higher than READ
@@ -142,3 +151,9 @@ def knock(connection: BaseDatabaseWrapper) -> None:
     """Find out whether the database answers."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
+
+
+def try_to_write(connection: BaseDatabaseWrapper) -> None:
+    """Find out whether jobs may be written; of a row that there never is."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE async_job SET priority = priority WHERE id = 0")

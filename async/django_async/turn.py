@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from django.db import connections
 
+from django_async import trouble
+
 
 def take_turn(using: str) -> None:
     """Make the transaction that has just begun SQLite's writer, before it reads anything.
@@ -16,8 +18,7 @@ def take_turn(using: str) -> None:
     """
     connection = connections[using]
     if connection.vendor == "sqlite":
-        with connection.cursor() as cursor:
-            cursor.execute("UPDATE async_job SET priority = priority WHERE id = 0")
+        trouble.try_to_write(connection)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from django.utils import autoreload
 
 from django_async import retention, rollup
 from django_async.engine import Engine
+from django_async.forking import close_connections
 from django_async.lane import Lane
 from forkpool import Pool, reap_strays
 
@@ -288,7 +289,9 @@ def postpone_signals(*, postponed: bool) -> None:
 
 
 def start_anew() -> None:
-    """Become the command again, with the code of now and the same process id."""
+    """Become the command again, with the code of now and the same process id. Not every driver has
+    its sockets close by themselves then: MariaDB's would keep the sessions, and their locks."""
+    close_connections()
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - it is ourselves

@@ -11,11 +11,10 @@ from typing import Any, NoReturn, TypeVar
 from django_async import exporter, forking, ownership, plans, sessions, signals, titles, tracing
 from django_async.errors import QueueStopped
 from django_async.hints import Hint
-from django_async.outcomes import Away, Executed, Outcome
+from django_async.outcomes import Executed, Outcome
 from django_async.payload import about
 from django_async.runner import run_job
 from django_async.workplace import Workplace
-from forkpool import retire
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +49,13 @@ def attempt_aloud(hint: Hint, using: str, token: str) -> Outcome | tuple[Any, ..
 
 
 def _attempt(hint: Hint, using: str, token: str) -> Outcome:
-    place = _workplace()
-    was_used = place.is_used
     try:
-        outcome = place.run(run_job, hint, using, token)
+        outcome = _workplace().run(run_job, hint, using, token)
         plans.prepare(using)
     except QueueStopped:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever a job may have done to this process
         _die(hint, error)
-    if isinstance(outcome, Away) and was_used:
-        retire()  # an earlier job may have used up the files that this process needs to connect
     return outcome
 
 

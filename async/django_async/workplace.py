@@ -85,14 +85,9 @@ def prepare() -> None:
 
 
 class Workplace:
-    """This process, as it is now.
-
-    Attributes:
-        is_used: whether a job has run here.
-    """
+    """This process, as it is now."""
 
     def __init__(self) -> None:
-        self.is_used = False
         self._directory = os.getcwd()
         self._umask = _read_umask()
         self._handlers = _read_handlers()
@@ -109,7 +104,6 @@ class Workplace:
 
     def run(self, call: Callable[..., T], *args: Any) -> T:
         """Call it, and tidy up."""
-        self.is_used = True
         try:
             return contextvars.copy_context().run(call, *args)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -181,6 +182,38 @@ def test_what_cannot_be_deleted_is_passed_over_and_told_once(
     told = re.findall("([0-9]+) jobs on 'default' that ended .* cannot be deleted", caplog.text)
     assert sum(map(int, told)) == len(held)
     assert "foreign key" in caplog.text.lower()
+
+
+@on_commits
+def test_what_a_trigger_keeps_is_passed_over() -> None:
+    jobs = [ended(9) for _ in range(9)]
+    with kept_by_trigger(jobs[3]):
+        walk()
+    assert left() == {jobs[3].pk}
+
+
+@contextmanager
+def kept_by_trigger(job: Job) -> Iterator[None]:
+    create = TRIGGER[connection.vendor].format(id=job.pk)
+    with connection.cursor() as cursor:
+        cursor.execute(create)
+        try:
+            yield
+        finally:
+            on = " ON async_job" if connection.vendor == "postgresql" else ""
+            cursor.execute(f"DROP TRIGGER keep{on}")
+
+
+TRIGGER = {
+    "postgresql": "CREATE OR REPLACE FUNCTION keep() RETURNS trigger AS"
+    " $$ BEGIN RAISE EXCEPTION 'kept'; END $$ LANGUAGE plpgsql;"
+    " CREATE TRIGGER keep BEFORE DELETE ON async_job FOR EACH ROW WHEN (OLD.id = {id})"
+    " EXECUTE FUNCTION keep()",
+    "mysql": "CREATE TRIGGER keep BEFORE DELETE ON async_job FOR EACH ROW BEGIN"
+    " IF OLD.id = {id} THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'kept'; END IF; END",
+    "sqlite": "CREATE TRIGGER keep BEFORE DELETE ON async_job WHEN OLD.id = {id} BEGIN"
+    " SELECT RAISE(ABORT, 'kept'); END",
+}
 
 
 @on_commits

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,27 @@ def test_at_sighup_it_becomes_itself_anew_with_the_same_process_id() -> None:
         status, output, errors = stop(process)
     assert (status, errors) == (0, "")
     assert output.count("1 executed") == 2
+
+
+def sockets(pid: int) -> int:
+    found = 0
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found += os.readlink(file).startswith("socket")
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux tells what is open")
+def test_it_takes_no_session_along_when_it_becomes_itself_anew() -> None:
+    """Which nobody would ever end."""
+    with service() as process:
+        wait_until(executed(schedule(jobs.note)), "the job before")
+        before, first = sockets(process.pid), Parent.objects.get().token
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: Parent.objects.exclude(token=first).exists(), "the new one's start")
+        wait_until(executed(schedule(jobs.note)), "the job after")
+        wait_until(lambda: sockets(process.pid) <= before, "no more sockets than before")
+        assert stop(process)[0] == 0
 
 
 def test_sigquit_stops_at_once(tmp_path: Path) -> None:

@@ -11,8 +11,11 @@ import pytest
 from django.db import connection, connections
 
 from django_async import schedule, sessions
+from django_async.hints import Hint
+from django_async.inquest import Inquest
 from django_async.models import Job
 from django_async.parents import Registration
+from forkpool import TaskTimeout, WorkerDied
 from suite import abuse
 from suite.together import alive, elsewhere, wait_until
 
@@ -169,3 +172,22 @@ def test_two_databases_with_the_same_options_get_theirs_back() -> None:
     with sessions.bounded_waits(both[0], 5), sessions.bounded_waits(both[1], 5):
         pass
     assert [one.settings_dict["OPTIONS"] for one in both] == before
+
+
+def test_a_silent_database_is_waited_for_once_however_many_workers_have_died(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The jobs of other databases wait meanwhile."""
+    asked = []
+
+    def be_silent(number: int, *_: object) -> None:
+        asked.append(number)
+        raise TaskTimeout(1.0)
+
+    monkeypatch.setattr(sessions, "_end", be_silent)
+    inquest = Inquest("default", lambda: 0.0)
+    for number in range(3):
+        death = WorkerDied(1, -9, [("other", number, "mark")])
+        inquest.add_death(Hint(number + 1, 0, 5, None, None), death, 0.0)
+    list(inquest.look())
+    assert len(asked) == 1

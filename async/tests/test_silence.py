@@ -12,11 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import DatabaseError, OperationalError, connection, connections, transaction
 
 from django_async import schedule, scout
 from django_async.access import LONG, RELAPSE, SHARE, Access
 from django_async.models import Job
+from django_async.turn import take_turn
 from forkpool import ForkPool, StartFailed
 from suite import jobs
 from suite.processes import manage
@@ -170,6 +171,96 @@ def test_a_table_that_is_locked_holds_up_no_other_database(tmp_path: Path) -> No
         assert service.wait(DEADLINE) == 0
     said = log.read_text()
     assert (said.count("The database is away"), said.count("The database is back")) == (1, 1)
+
+
+@contextmanager
+def read_only(using: str) -> Iterator[None]:
+    """Within the block, new sessions cannot write, as on a standby; and there are new ones only."""
+    name = connections[using].settings_dict["NAME"]
+    connections[using].close()
+    with connection.cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+        )
+        try:
+            yield
+        finally:
+            cursor.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="elsewhere it is the whole server's")
+@pytest.mark.parametrize("beside", [[], ["--database=default"]], ids=["alone", "beside others"])
+@pytest.mark.django_db(databases=["default", "other"], transaction=True)
+def test_a_database_that_takes_no_writes_is_waited_for(tmp_path: Path, beside: list[str]) -> None:
+    log = tmp_path / "log"
+    options = ("--forever", "--workers=1", "--database=other", *beside)
+    with log.open("w") as errors, manage("flush_queue", *options, stderr=errors) as service:
+        first = schedule(jobs.note, using="other")
+        wait_until(lambda: is_executed(first), "a job")
+        with read_only("other"):
+            wait_until(lambda: "read-only transaction" in log.read_text(), "the refusal")
+            if beside:
+                job = schedule(jobs.note)
+                wait_until(lambda: is_executed(job), "a job beside it")
+        connections["other"].close()
+        last = schedule(jobs.note, using="other")
+        wait_until(lambda: is_executed(last), "a job after it")
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(DEADLINE) == 0
+
+
+def ask_nonsense() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELEC 1")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_that_refuses_what_the_queue_needs_ends_the_queue_if_it_is_alone_and_only_then(
+    clock: Clock, server: Server
+) -> None:
+    access = Access("default", clock)
+    with pytest.raises(DatabaseError):
+        access.use(ask_nonsense)
+    access.beside_others()
+    assert access.use(ask_nonsense) is None
+    assert access.outage.is_on
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("django_async.trouble.try_to_write", lambda _: ask_nonsense())
+        clock.now += access.pause
+        assert access.use(server.ask) is None
+    assert (server.asked, access.outage.is_on) == (0, True)
+    clock.now += access.pause
+    assert access.use(server.ask) == "answer"
+    assert not access.outage.is_on
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="others have more than one writer")
+@pytest.mark.django_db(transaction=True)
+def test_sqlites_writer_is_no_silence_and_holds_up_the_others_for_a_moment_only(
+    clock: Clock,
+) -> None:
+    access = beside_others(clock)
+    held, release = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with transaction.atomic():
+            take_turn("default")
+            held.set()
+            release.wait(DEADLINE)
+
+    with beside(write) as writer:
+        assert held.wait(DEADLINE)
+        assert access.use(partial(take_turn, "default")) is None
+        assert not writer.done()
+        assert not access.outage.is_on
+        release.set()
+    with connection.cursor() as cursor:
+        [[usual]] = cursor.execute("PRAGMA busy_timeout")
+    assert usual == 5000
 
 
 class Lane:

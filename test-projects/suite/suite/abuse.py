@@ -374,6 +374,12 @@ def touch(path: str) -> None:
     Path(path).write_text(str(os.getpid()))
 
 
+def close_at_commit(path: str) -> None:
+    """Leave no session to the next job; a file tells when."""
+    transaction.on_commit(partial(touch, path))
+    transaction.on_commit(connection.close)
+
+
 def outlast_failure(directory: str) -> None:
     """Show that this runs, and end when the parent has been told of the failure of another job."""
     touch(str(Path(directory) / "runs"))
