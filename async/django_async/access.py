@@ -105,6 +105,12 @@ class Access:
             self.refused(str(error))
         return None
 
+    def got_no_answer(self, error: str, seconds: float) -> None:
+        """A worker has waited for it for so long, and in vain."""
+        self._connection.close()
+        self.outage.note(error)
+        self._note_length(seconds)
+
     def refused(self, error: str) -> None:
         """It is there, and of no use: as good as away, until it can be written to."""
         self._refuses = True

@@ -36,6 +36,7 @@ from django_async.locks import Claimed
 from django_async.outcomes import Away, Executed, Failure, Lost, Outcome, Undecided
 from django_async.sessions import end, forget_transaction
 from django_async.workplace import is_left_open
+from forkpool import under_way
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class DetachedAttempt(Attempt):
     def _attempt(self) -> Outcome:
         """Begin, call, end; each of them is committed for itself."""
         outcome = self._begin()
+        under_way()
         if outcome is not None or self.claimed is None:
             return outcome or self._lost()
         try:

@@ -47,13 +47,17 @@ from django_async.outcomes import (
 from django_async.rest import Rest
 from django_async.runner import run_job
 from django_async.terms import Attempt, Options, Reporter, Stop, Summary
-from forkpool import Ended, Pool, PoolBusy, PoolError, TaskRaised, WorkerDied
+from forkpool import Ended, NeverUnderWay, Pool, PoolBusy, PoolError, TaskRaised, WorkerDied
 
 logger = logging.getLogger(__name__)
 
 STILL = 0.02
 """Seconds without the end of a job, after which no job is handed out that could not run at once:
 the parent comes to its turn sooner than that, and takes the next one by its order then."""
+
+
+LONGEST_CHORE = 60.0
+"""Seconds. A batch takes a fraction of one, unless its database gives no answer."""
 
 
 class Duty(Protocol):
@@ -168,7 +172,7 @@ class Engine:
         if self._halted or not self._room:
             return False
         try:
-            task = self.pool.submit(function, *args)
+            task = self.pool.submit(function, *args, time_limit=LONGEST_CHORE)
         except PoolBusy:
             return False
         self._chores[task.number] = end
@@ -280,7 +284,12 @@ class Engine:
         self._tell_busy(len(self._lane_of) + 1)  # before a job runs in this process
         try:
             task = self.pool.submit(
-                self.attempt, hint, lane.using, lane.parent.token, time_limit=limit
+                self.attempt,
+                hint,
+                lane.using,
+                lane.parent.token,
+                time_limit=limit,
+                begin_limit=lane.patience_with_claims,
             )
         except PoolBusy:
             return False
@@ -328,6 +337,8 @@ class Engine:
         hint = lane.release(ended.task.number)
         if ended.error is None:
             self._act_on(lane, _outcome(ended.value, hint))
+        elif isinstance(ended.error, NeverUnderWay):
+            self._leave_alone(lane, hint, ended)
         elif _ends_the_queue(ended):
             self._break(lane, hint, ended.error)
         else:
@@ -358,6 +369,12 @@ class Engine:
                 lane.access.outage.note(error)
             case Undecided():
                 lane.inquest.add(outcome)
+
+    def _leave_alone(self, lane: Lane, hint: Hint, ended: Ended) -> None:
+        """A claim got no answer: the job was not attempted, and the workers are for others."""
+        lane.walk.put_back(hint)
+        lane.access.got_no_answer(str(ended.error), ended.seconds)
+        self._take_back()
 
     def _note_failure(self, lane: Lane, outcome: Failed) -> None:
         self.summary.failed += 1

@@ -14,7 +14,7 @@ from math import inf
 from typing import Any
 
 from django_async import plans, rollup
-from django_async.access import LONGEST, Access
+from django_async.access import LONGEST, LONGEST_BESIDE_OTHERS, Access
 from django_async.cancelling import is_asked_for
 from django_async.control import Control, Run
 from django_async.hints import Hint
@@ -227,6 +227,13 @@ class Lane:
         if self.walk.pause is None:
             return until_beat if self.held else 0.0
         return min(self.walk.pause, until_beat)
+
+    @property
+    def patience_with_claims(self) -> float | None:
+        """Seconds that a claim may take beside the jobs of other databases. (SQLite's waits for the
+        one writer.)"""
+        is_limited = self.access.is_beside_others and not self.one_writer
+        return LONGEST_BESIDE_OTHERS if is_limited else None
 
     def _register(self) -> None:
         self.parent.register()

@@ -60,6 +60,7 @@ from django_async.outcomes import (
 )
 from django_async.roundtrips import OneByOne, form_for
 from django_async.store import Settlement
+from forkpool import under_way
 
 logger = logging.getLogger(__name__)
 
@@ -180,6 +181,7 @@ class AtomicAttempt(Attempt):
 
     def _inside_transaction(self, form: OneByOne) -> Outcome:
         self.claimed = self.claim(self.hint, self.connection, form.first)
+        under_way()
         if self.claimed is None:
             return self._give_back()
         if self.token and self.claimed.stamp not in (None, SUSPECTED, self.token):

@@ -174,7 +174,7 @@ def test_the_pool() -> None:
         *("StartFailed", "TaskRaised", "WorkerDied", "TaskTimeout", "TimeLimitExceeded"),
         *("ForkExecutor", "as_completed", "soft_time_limit", "explain_memory_error", "tell_parent"),
         *("interruptible", "TaskInterrupted", "WorkerInterrupted", "show", "Running"),
-        *("reap_strays", "retire", "was_interrupted"),
+        *("reap_strays", "retire", "was_interrupted", "under_way", "NeverUnderWay"),
     }
     for name in forkpool.__all__:
         assert getattr(forkpool, name).__module__.startswith("forkpool.")

@@ -16,10 +16,12 @@ from django.db import DatabaseError, OperationalError, connection, connections, 
 
 from django_async import schedule, scout
 from django_async.access import LONG, RELAPSE, SHARE, Access
-from django_async.models import Job
+from django_async.api import schedule_many
+from django_async.models import Error, Job
 from django_async.turn import take_turn
 from forkpool import ForkPool, StartFailed
 from suite import jobs
+from suite.models import Note
 from suite.processes import manage
 from suite.together import DEADLINE, beside, wait_until
 
@@ -261,6 +263,31 @@ def test_sqlites_writer_is_no_silence_and_holds_up_the_others_for_a_moment_only(
     with connection.cursor() as cursor:
         [[usual]] = cursor.execute("PRAGMA busy_timeout")
     assert usual == 5000
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="a file is never silent")
+@pytest.mark.django_db(databases=["default", "other"], transaction=True)
+def test_claims_that_wait_for_a_locked_table_leave_the_workers_to_other_databases(
+    tmp_path: Path,
+) -> None:
+    """Though its jobs were at hand when the lock came. None of them was attempted."""
+    options = ("--forever", "--workers=2", "--database=other", "--database=default")
+    number = 2000
+    log = tmp_path / "log"
+    with log.open("w") as errors, ExitStack() as stack:
+        service = stack.enter_context(manage("flush_queue", *options, stderr=errors))
+        first = schedule(jobs.note, using="other")
+        wait_until(lambda: is_executed(first), "a job before the lock")
+        schedule_many([{"function": jobs.note, "args": ["other"]}] * number, using="other")
+        with locked_table("other"):
+            for text in map(str, range(5)):
+                wait_until(partial(is_executed, schedule(jobs.note, [text])), "a job beside it")
+        waiting = Job.objects.using("other").filter(executed=None)
+        wait_until(lambda: not waiting.exists(), "the jobs, after the lock")
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(DEADLINE) == 0
+    assert not Error.objects.using("other").exists()
+    assert Note.objects.filter(text="other").count() == number
 
 
 class Lane:

@@ -3,6 +3,7 @@
 from forkpool.board import show
 from forkpool.errors import (
     ForkUnavailable,
+    NeverUnderWay,
     NotPicklable,
     NotRunning,
     PoolBusy,
@@ -18,7 +19,7 @@ from forkpool.errors import (
 from forkpool.executor import ForkExecutor, as_completed
 from forkpool.inline import InlinePool
 from forkpool.interface import Ended, Pool, Running, Task
-from forkpool.interrupts import interruptible, was_interrupted
+from forkpool.interrupts import interruptible, under_way, was_interrupted
 from forkpool.limits import soft_time_limit
 from forkpool.memory import explain_memory_error
 from forkpool.notes import retire, tell_parent
@@ -32,6 +33,7 @@ __all__ = [
     "ForkPool",
     "ForkUnavailable",
     "InlinePool",
+    "NeverUnderWay",
     "NotPicklable",
     "NotRunning",
     "Pool",
@@ -55,5 +57,6 @@ __all__ = [
     "show",
     "soft_time_limit",
     "tell_parent",
+    "under_way",
     "was_interrupted",
 ]

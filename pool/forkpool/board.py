@@ -8,6 +8,7 @@
            24   whether it is to take no further task: the parent's
            32   the number of the task that it has begun: the child's
            40   when that was, on the monotonic clock: the child's
+           48   the number of the task that is under way: the child's
            64   a cell: its checksum, the length of the value, a count, the task's number, the value
          1088   another one
          3072   the record of the task that it has taken (see tray.py), which begins with its number
@@ -29,7 +30,7 @@ from typing import NamedTuple
 from forkpool.channel import dumps
 
 _NUMBER = struct.Struct("Q")  # native: written in one piece, where the machine can
-_WANTED, _EXPOSED, _ENDED, _LEAVES, _BEGUN, _SINCE = 0, 8, 16, 24, 32, 40
+_WANTED, _EXPOSED, _ENDED, _LEAVES, _BEGUN, _SINCE, _UNDER_WAY = range(0, 56, 8)
 _CHECKSUM = struct.Struct("=I")
 _HEAD = struct.Struct("=IQQ")
 _MOMENT = struct.Struct("d")
@@ -110,6 +111,15 @@ class Slot:
     @ended.setter
     def ended(self, number: int) -> None:
         _NUMBER.pack_into(self._memory, _ENDED, number)
+
+    @property
+    def under_way(self) -> int:
+        """The number of the latest task that has said that it is under way."""
+        return self._number_at(_UNDER_WAY)
+
+    @under_way.setter
+    def under_way(self, number: int) -> None:
+        _NUMBER.pack_into(self._memory, _UNDER_WAY, number)
 
     @property
     def leaves(self) -> bool:

@@ -12,6 +12,7 @@
     ├── TaskRaised           Ended.error: the function raised
     └── WorkerDied           Ended.error: the process ended with the task in its hands
         ├── TimeLimitExceeded    it was ended, since the task took too long
+        ├── NeverUnderWay        it was ended, since the task did not come under way
         └── WorkerInterrupted    it was ended, since the task went on after its interruption
 
     BaseException
@@ -113,6 +114,13 @@ class TimeLimitExceeded(WorkerDied):
 
     def __str__(self) -> str:
         return f"{super().__str__()}, at the task's time limit of {self.limit:g} s"
+
+
+class NeverUnderWay(WorkerDied):
+    """The worker's process was ended, because its task was not under way at its `begin_limit`."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, since the task did not come under way"
 
 
 class WorkerInterrupted(WorkerDied):

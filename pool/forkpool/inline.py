@@ -68,11 +68,12 @@ class InlinePool(Pool):
         *args: Any,
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
+        begin_limit: float | None = None,
     ) -> Task:
         self._check_running()
         if self._ended:
             raise PoolBusy
-        task = Task(self._handed_out + 1, function, args, time_limit, soft_time_limit)
+        task = Task(self._handed_out + 1, function, args, time_limit, soft_time_limit, begin_limit)
         self._handed_out = task.number
         with self._showing(task):
             self._ended.append(_run(task))

@@ -16,6 +16,7 @@ class Task:
         number: the place of the hand-out in the pool's sequence, from 1.
         time_limit: seconds after which its process is ended; None is no limit.
         soft_time_limit: seconds after which TaskTimeout is raised in it; None is no limit.
+        begin_limit: seconds after which it should be under way; None is no limit.
     """
 
     number: int
@@ -23,11 +24,17 @@ class Task:
     args: tuple[Any, ...]
     time_limit: float | None = None
     soft_time_limit: float | None = None
+    begin_limit: float | None = None
 
     def __post_init__(self) -> None:
-        for limit in (self.time_limit, self.soft_time_limit):
+        for limit in (self.time_limit, self.soft_time_limit, self.begin_limit):
             if limit is not None and limit <= 0:
                 raise ValueError(f"a time limit is more than nothing, and not {limit} s")
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the parent is to see to it that it comes to an end."""
+        return self.time_limit is not None or self.begin_limit is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,7 @@ class Pool(Protocol):
         *args: Any,
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
+        begin_limit: float | None = None,
     ) -> Task:
         """Hand a call to the next worker that is idle: workers take tasks in their order.
 
@@ -124,6 +132,10 @@ class Pool(Protocol):
             time_limit: in seconds from when a worker takes it, after which the worker's process is
                 ended, so that the task ends with TimeLimitExceeded. It cannot be kept by a pool
                 whose tasks run in the calling process.
+
+            begin_limit: in seconds from when a worker takes it, after which the worker's process is
+                ended, so that the task ends with NeverUnderWay, unless the task has called
+                under_way(). It cannot be kept by such a pool either.
 
         Raises:
             ValueError: a limit is not greater than 0.

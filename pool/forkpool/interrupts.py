@@ -32,6 +32,12 @@ def interruptible() -> AbstractContextManager[object]:
     return _Region() if _desk.task and main else nullcontext()
 
 
+def under_way() -> None:
+    """In a task: what its ``begin_limit`` was for has come about. Elsewhere it does nothing."""
+    if _desk.slot:
+        _desk.slot.under_way = _desk.task
+
+
 def was_interrupted() -> bool:
     """Whether Pool.interrupt() has struck the task at hand, whatever that has done about it.
 

@@ -164,11 +164,13 @@ class ForkPool(Pool):
         *args: Any,
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
+        begin_limit: float | None = None,
     ) -> Task:
         self._check_running()
         if not self.room:
             raise PoolBusy
-        task = Task(self._handed_out + 1, function, args, time_limit, soft_time_limit)
+        number = self._handed_out + 1
+        task = Task(number, function, args, time_limit, soft_time_limit, begin_limit)
         message = dumps((function, args, soft_time_limit))
         with blocked():  # on the tray and in the books, or neither
             if not self._tray.put(task.number, message):
@@ -327,9 +329,7 @@ class ForkPool(Pool):
     @property
     def _is_to_notice(self) -> bool:
         """Whether a worker may take a task any moment for which something is to be done then."""
-        bounded = any(
-            one.is_unwanted or one.task.time_limit is not None for one in self._waiting.values()
-        )
+        bounded = any(one.is_unwanted or one.task.is_bounded for one in self._waiting.values())
         return bounded and any(worker.task is None for worker in self._crew.workers)
 
     def _press(self) -> None:

@@ -21,6 +21,7 @@ from forkpool.board import Slot
 from forkpool.channel import Channel, loads, loads_or_error
 from forkpool.clock import deadline_in, earliest, left
 from forkpool.errors import (
+    NeverUnderWay,
     NotPicklable,
     PoolError,
     TaskRaised,
@@ -118,6 +119,7 @@ class Worker:
         self._grace = grace
         self.deadline = deadline_in(start_timeout)
         self._limit: float | None = None  # when the task's time is over
+        self._start: float | None = None  # when the task should be under way, until it is seen to
         self._patience: float | None = None  # when a task that was interrupted should have ended
         self._longest_patience = patience
         self._no_longer: float | None = None  # when it should have, wherever it is
@@ -154,10 +156,17 @@ class Worker:
         self.task, self._message = submitted.task, submitted.message
         self.since = self._slot.since(self.task.number)
         if not self.lost:
-            limit = self.task.time_limit
-            self.deadline = self._limit = None if limit is None else self.since + limit
+            self._limit = self._end_of(self.task.time_limit)
+            self._start = self._end_of(self.task.begin_limit)
+            self._set_deadline()
         if submitted.is_unwanted:
             self.interrupt()
+
+    def _end_of(self, limit: float | None) -> float | None:
+        return None if limit is None else self.since + limit
+
+    def _set_deadline(self) -> None:
+        self.deadline = earliest(self._limit, self._start, self._patience)
 
     def interrupt(self) -> None:
         """Have its task interrupted, and see to it that the task ends; the second time nothing."""
@@ -173,7 +182,7 @@ class Worker:
 
     def _be_patient(self) -> None:
         self._patience = earliest(deadline_in(self._grace), self._no_longer)
-        self.deadline = earliest(self._limit, self._patience)
+        self._set_deadline()
 
     def running(self) -> Running | None:
         """What it holds and shows."""
@@ -221,7 +230,7 @@ class Worker:
             case ("ready",):
                 self.ready = True
                 # Of the task, if that was seen first: with a place from the start, it takes one.
-                self.deadline = earliest(self._limit, self._patience)
+                self._set_deadline()
             case ("failed", text):
                 self.complaint = text
             case ("last",):
@@ -254,7 +263,8 @@ class Worker:
         if self.task and self.task.number == number:
             task, self.task = self.task, None
             seconds = time.monotonic() - self.since
-            self.deadline = self._limit = self._patience = self._no_longer = None
+            self._limit = self._start = self._patience = self._no_longer = None
+            self.deadline = None
         elif submitted:
             task = submitted.task
         else:  # not an answer to anything
@@ -284,12 +294,22 @@ class Worker:
             self.deadline = None
             self.kill()
         elif left(self._limit) == 0:
-            self._patience = None
+            self._patience = self._start = None
             self._terminate()
+        elif left(self._start) == 0:
+            self._heed_start()
         elif self._was_in_reach() or left(self._no_longer) == 0:
             self._terminate()
         else:
             self._be_patient()
+
+    def _heed_start(self) -> None:
+        """Its task should be under way by now."""
+        if self.task and self._slot.under_way != self.task.number:
+            self._terminate()
+        else:
+            self._start = None
+            self._set_deadline()
 
     def _was_in_reach(self) -> bool:
         """Whether the task has had a grace of time since the interrupt struck it or could do so."""
@@ -323,6 +343,8 @@ class Worker:
         return ended, exitcode
 
     def _death(self, task: Task, exitcode: int | None) -> WorkerDied:
+        if self.overdue and self._start is not None:
+            return NeverUnderWay(self.pid, exitcode, self.note)
         if self.overdue and self._patience is not None:
             return WorkerInterrupted(self.pid, exitcode, self.note)
         if self.overdue and task.time_limit is not None:

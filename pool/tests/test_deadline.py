@@ -13,7 +13,15 @@ from typing import Any
 
 import pytest
 
-from forkpool import Ended, ForkPool, TimeLimitExceeded, WorkerDied
+from forkpool import (
+    Ended,
+    ForkPool,
+    NeverUnderWay,
+    Task,
+    TimeLimitExceeded,
+    WorkerDied,
+    under_way,
+)
 
 SOON = 0.05  # seconds
 FOREVER = 100_000.0
@@ -285,3 +293,43 @@ def test_a_death_before_the_limit_is_a_death(waiting: Any) -> None:
         pool.submit(die, time_limit=FOREVER)
         (ended,) = waiting.ends(pool, 1)
         assert type(ended.error) is WorkerDied
+
+
+def come_under_way(note: str) -> None:
+    under_way()
+    Path(note).touch()
+    time.sleep(FOREVER)
+
+
+def test_a_task_that_does_not_come_under_way_is_ended(waiting: Any) -> None:
+    with ForkPool(1, grace=FOREVER) as pool:
+        waiting.run(pool, under_way)  # which says nothing of the next task
+        pool.submit(spin, begin_limit=SOON, time_limit=FOREVER)
+        (ended,) = waiting.ends(pool, 1)
+        assert isinstance(ended.error, NeverUnderWay)
+        assert "did not come under way" in str(ended.error)
+        assert waiting.run(pool, os.getpid).value != ended.pid
+
+
+def test_one_that_is_under_way_has_all_its_time(waiting: Any, clock: Any, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    with ForkPool(1, grace=FOREVER) as pool:
+        waiting.idle(pool)
+        pool.submit(come_under_way, str(note), begin_limit=60, time_limit=FOREVER)
+        waiting.until(note.exists)
+        for _ in range(2):
+            clock.put_forward(60)
+            assert pool.wait(0) == []
+        assert not pool._crew.workers[0].overdue
+        clock.put_forward(FOREVER)
+        (ended,) = waiting.ends(pool, 1)
+        exceeded(ended)
+
+
+def test_outside_of_a_task_nothing_is_under_way() -> None:
+    under_way()
+
+
+def test_a_limit_to_begin_within_is_more_than_nothing() -> None:
+    with pytest.raises(ValueError, match="more than nothing"):
+        Task(1, spin, (), begin_limit=0)

@@ -27,7 +27,7 @@ def test_the_docstring_is_the_default_message() -> None:
 
 def test_each_error_stands_in_the_tree() -> None:
     kinds = [kind for kind in vars(errors).values() if hasattr(kind, "__traceback__")]
-    assert len(kinds) == 12
+    assert len(kinds) == 13
     for kind in kinds:
         assert issubclass(kind, PoolError) is (kind not in (TaskInterrupted, TaskTimeout))
         assert kind.__name__ in (errors.__doc__ or "")
@@ -92,6 +92,7 @@ def test_the_exported_names() -> None:
         "ForkPool",
         "ForkUnavailable",
         "InlinePool",
+        "NeverUnderWay",
         "NotPicklable",
         "NotRunning",
         "Pool",
@@ -115,6 +116,7 @@ def test_the_exported_names() -> None:
         "show",
         "soft_time_limit",
         "tell_parent",
+        "under_way",
         "was_interrupted",
     ]
     assert all(hasattr(forkpool, name) for name in forkpool.__all__)
