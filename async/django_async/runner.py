@@ -31,7 +31,7 @@ from typing import Any
 from django.db import Error as DriverError
 from django.db import connections, transaction
 
-from django_async import hooks, parents, payload, policy, sessions, stamps, store, trouble
+from django_async import hooks, locks, parents, payload, policy, sessions, stamps, store, trouble
 from django_async.attempt import Attempt, Claim
 from django_async.detached import DetachedAttempt
 from django_async.errors import (
@@ -160,6 +160,7 @@ class AtomicAttempt(Attempt):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a job can raise
             error = self.error or error
+            self._go_back()
             if self._may_run_again(error):
                 return Conflict(self.hint)
             return self._after_lost_transaction(error)
@@ -278,7 +279,16 @@ class AtomicAttempt(Attempt):
             or not connection.in_atomic_block
         )
 
+    def _go_back(self) -> None:
+        """To the place of the claim, where the job runs again, or its failure is recorded."""
+        try:
+            if self.claimed:
+                locks.go_back(self.claimed, self.connection)
+        except DriverError:  # the session has ended, or would look elsewhere
+            sessions.end(self.connection)
+
     def _record_here(self, claimed: Claimed, failure: Failure) -> Outcome:
+        locks.go_back(claimed, self.connection)
         return self.ended(failure, store.record(claimed, failure, self.using))
 
     def _settle(self, failure: Failure) -> Settlement:
@@ -298,8 +308,8 @@ class AtomicAttempt(Attempt):
         self.error = error
         failure = self.failure(error)
         self.drop_dead_connection()
-        if isinstance(error, JobRowGone) and not self.connection.in_atomic_block:
-            sessions.end(self.connection)  # MariaDB's and MySQL's USE outlasts the transaction
+        if isinstance(error, TransactionEnded) and not self.connection.in_atomic_block:
+            sessions.end(self.connection)  # with a search_path, say, that the job has committed
         try:
             settlement = self._settle(failure)
         except DriverError:

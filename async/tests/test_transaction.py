@@ -112,37 +112,97 @@ def test_a_job_that_fails_leaves_its_error_and_no_effects(
     assert_no_effects()
 
 
+TABLES = ("async_job", "async_error")
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[str]:
-    """A place with a table of jobs of its own."""
-    here, place, kind = "public.async_job", "elsewhere", "SCHEMA"
+    """A place with tables of the queue of its own: a tenant's, say."""
+    here, place, kind = "public.", "elsewhere", "SCHEMA"
     if ON_MYSQL:
-        here, kind = "async_job", "DATABASE"
+        here, kind = "", "DATABASE"
         place = f"{connection.settings_dict['NAME']}_elsewhere"
-    like = f"(LIKE {here} INCLUDING ALL)" if ON_POSTGRES else f"LIKE {here}"
+    like = "(LIKE {} INCLUDING ALL)" if ON_POSTGRES else "LIKE {}"
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE {kind} {place}")
-        cursor.execute(f"CREATE TABLE {place}.async_job {like}")
+        for table in TABLES:
+            cursor.execute(f"CREATE TABLE {place}.{table} {like.format(here + table)}")
     yield place
     with connection.cursor() as cursor:
         cursor.execute(f"DROP {kind} {place}" + (" CASCADE" if ON_POSTGRES else ""))
 
 
-@pytest.mark.skipif(ON_SQLITE, reason="a name is that of one table there")
-def test_no_other_table_of_jobs_is_marked(run: Run, elsewhere: str) -> None:
-    """Of a tenant, say, in whose schema the job goes on: there is a job of the same id."""
-    job = schedule(abuse.go_elsewhere, [elsewhere])
+def copy_jobs(place: str) -> None:
+    """Have jobs of the same ids there."""
     columns = ", ".join(str(field.column) for field in Job._meta.local_concrete_fields)
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {elsewhere}.async_job ({columns}) SELECT {columns} FROM async_job"
-        )
-    job = run(job)
-    assert_one_failure(job, "JobRowGone")
-    assert_no_effects()
+        cursor.execute(f"INSERT INTO {place}.async_job ({columns}) SELECT {columns} FROM async_job")
+
+
+def assert_untouched(place: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT executed, attempts FROM {elsewhere}.async_job")
-        assert cursor.fetchall() in ([(None, 0)], ((None, 0),))
+        cursor.execute(f"SELECT executed, attempts, started FROM {place}.async_job")
+        assert list(cursor.fetchall()) == [(None, 0, None)]
+        cursor.execute(f"SELECT COUNT(*) FROM {place}.async_error")
+        assert cursor.fetchone() == (0,)
+
+
+one_place = pytest.mark.skipif(ON_SQLITE, reason="a name is that of one table there")
+
+
+@one_place
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (abuse.go_elsewhere, "JobRowGone"),
+        (abuse.go_elsewhere_and_fail, "ValueError('elsewhere')"),
+    ],
+)
+def test_no_other_table_of_jobs_is_marked(
+    run: Run, elsewhere: str, function: Callable[..., Any], error: str
+) -> None:
+    """Of a tenant, say, where the job goes on: there is a job of the same id."""
+    job = schedule(function, [elsewhere])
+    copy_jobs(elsewhere)
+    job = run(job)
+    assert_one_failure(job, error)
+    assert_no_effects()
+    assert_untouched(elsewhere)
+
+
+@one_place
+def test_nor_after_a_job_that_commits_there(run: Run, elsewhere: str) -> None:
+    job = schedule(abuse.go_elsewhere_commit_and_fail, [elsewhere])
+    copy_jobs(elsewhere)
+    assert_one_failure(run(job), "TransactionEnded")
+    assert_untouched(elsewhere)
+
+
+@one_place
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nor_by_a_job_that_runs_again_after_a_conflict_there(
+    flush: Callable[..., Any], elsewhere: str, tmp_path: Any, workers: int
+) -> None:
+    job = schedule(abuse.go_elsewhere_and_conflict, [elsewhere, str(tmp_path)])
+    copy_jobs(elsewhere)
+    assert flush(workers=workers).status == 0
+    job.refresh_from_db()
+    assert (job.state, job.attempts) == ("executed", 1)
+    assert notes() == ["again"]
+    assert_untouched(elsewhere)
+
+
+@one_place
+@pytest.mark.parametrize("function", [abuse.go_elsewhere, abuse.go_elsewhere_and_fail])
+def test_nor_by_a_job_without_a_transaction(
+    run: Run, elsewhere: str, function: Callable[..., Any]
+) -> None:
+    job = schedule(function, [elsewhere], meta={"atomic": False})
+    copy_jobs(elsewhere)
+    job = run(job)
+    assert job.state == ("executed" if function is abuse.go_elsewhere else "failed")
+    assert job.attempts == 1
+    assert_untouched(elsewhere)
 
 
 @pytest.fixture

@@ -16,7 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, connection, connections, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
 from django.db.models import F
 from django.utils import timezone
 
@@ -260,6 +267,29 @@ def go_elsewhere(place: str) -> None:
     with connection.cursor() as cursor:
         path = connection.vendor == "postgresql"
         cursor.execute(f"SET LOCAL search_path = {place}" if path else f"USE {place}")
+
+
+def go_elsewhere_and_fail(place: str) -> None:
+    go_elsewhere(place)
+    raise ValueError("elsewhere")
+
+
+def go_elsewhere_commit_and_fail(place: str) -> None:
+    """To stay there."""
+    postgres = connection.vendor == "postgresql"
+    _execute(f"SET search_path = {place}" if postgres else f"USE {place}")
+    _execute("COMMIT")
+    raise ValueError("elsewhere")
+
+
+def go_elsewhere_and_conflict(place: str, directory: str) -> None:
+    """Be the victim of a deadlock there, the first time."""
+    here = Path(directory) / "was here"
+    if not here.exists():
+        here.touch()
+        go_elsewhere(place)
+        raise OperationalError(1213 if connection.vendor == "mysql" else "40P01", "a deadlock")
+    note("again")
 
 
 def raise_in_chinese() -> None:
