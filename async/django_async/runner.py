@@ -241,8 +241,9 @@ class AtomicAttempt(Attempt):
         finally:
             left = len(connection.atomic_blocks) - blocks
             del connection.atomic_blocks[blocks:], connection.savepoint_ids[savepoints:]
-        if left:
-            raise TransactionOpen if left > 0 else TransactionEnded
+            is_cut_off = sessions.end_if_cut_off(connection)
+        if left or is_cut_off:
+            raise TransactionEnded if left < 0 else TransactionOpen
         return result
 
     def _check_transaction(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from django_async import clock, plans, schedule, store
+from django_async import clock, plans, schedule, store, trouble
 from django_async.errors import JobNotRunnable, TransactionEnded
 from django_async.models import Error, Job
 from suite import abuse, jobs
@@ -28,6 +28,10 @@ ON_SQLITE = connection.vendor == "sqlite"
 
 no_sessions = pytest.mark.skipif(ON_SQLITE, reason="SQLite has no sessions that could be ended")
 several_writers = pytest.mark.skipif(ON_SQLITE, reason="SQLite has one writer at a time")
+
+lends_its_session = pytest.mark.skipif(
+    not trouble.is_psycopg3(connection), reason="only psycopg 3 lends its session to a block"
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -254,6 +258,28 @@ def test_a_failure_is_not_recorded_outside_of_a_transaction(
     assert inside == [True]
 
 
+LEFT_OPEN = {
+    abuse.leave_stream: "TransactionOpen",
+    abuse.leave_copy_out: "TransactionOpen",
+    abuse.leave_copy_in: "TransactionOpen",
+    abuse.leave_pipeline: "TransactionOpen",
+    abuse.fail_in_stream: "ValueError('in a stream')",
+}
+
+
+@lends_its_session
+@pytest.mark.parametrize("function", LEFT_OPEN, ids=lambda function: function.__name__)
+def test_a_job_that_leaves_a_statement_open_fails_at_once(
+    flush: Callable[..., Any], function: Callable[..., Any]
+) -> None:
+    """Any other statement of its session would wait for ever: here until the worker is killed."""
+    job = schedule(function, meta={"timeout": 5})
+    assert flush(workers=1).status == 1
+    assert_one_failure(Job.objects.get(), LEFT_OPEN[function])
+    assert_no_effects()
+    assert job.errors.get().worker
+
+
 @no_sessions
 @pytest.mark.parametrize("function", [abuse.end_own_session, abuse.lose_session])
 def test_a_job_whose_session_is_ended_leaves_its_error_and_no_effects(
@@ -392,6 +418,7 @@ def _new_connection() -> Iterator[None]:
         "autocommit off",
         "a closed connection",
         pytest.param("a lost session", marks=no_sessions),
+        pytest.param("a stream", marks=lends_its_session),
     ],
 )
 @pytest.mark.parametrize("workers", [0, 1])
