@@ -143,6 +143,8 @@ class AtomicAttempt(Attempt):
         super().__init__(hint, using, claim)
         self.token = token
         self.may_retry = may_retry
+        self.hooks: list[hooks.Hook] = []
+        self.first_hook = 0
         self.is_suspect = token is not None and hint.stamp == SUSPECTED
 
     def make(self) -> Outcome:
@@ -153,9 +155,9 @@ class AtomicAttempt(Attempt):
                 return Lost(self.hint, store.was_executed(self.hint, self.using))
             form = form_for(self.connection)
             with form.transaction():
-                first_hook = len(self.connection.run_on_commit)
+                self.first_hook = len(self.connection.run_on_commit)
                 outcome = self._inside_transaction(form)
-                taken = hooks.take(self.connection, first_hook)
+                self._take_hooks()
         except StopNow:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a job can raise
@@ -163,9 +165,11 @@ class AtomicAttempt(Attempt):
             self._go_back()
             if self._may_run_again(error):
                 return Conflict(self.hint)
-            return self._after_lost_transaction(error)
-        if taken:
-            hooks.run(taken, self.connection, self.hint.id, str(self.label()))
+            outcome = self._after_lost_transaction(error)
+            if not isinstance(outcome, Executed):
+                return outcome
+        if self.hooks:
+            hooks.run(self.hooks, self.connection, self.hint.id, str(self.label()))
         return outcome
 
     def take_stamp_back(self) -> None:
@@ -194,10 +198,14 @@ class AtomicAttempt(Attempt):
             if self._may_run_again(error) or not self._holds_lock():
                 raise
             return self._record_here(self.claimed, self.failure(error))
+        self._take_hooks()  # which Django forgets if the mark's or the COMMIT's answer is lost
         # Beyond the savepoint nothing can be undone alone: a failure undoes the transaction.
         if not store.mark_executed(self.claimed, result, self.connection, form.last):
             raise JobRowGone
         return Executed(self.hint, self.label(), self.seconds(), **self.told())
+
+    def _take_hooks(self) -> None:
+        self.hooks += hooks.take(self.connection, self.first_hook)
 
     def _give_back(self) -> Outcome:
         taken = store.was_executed(self.hint, self.using)
@@ -313,6 +321,8 @@ class AtomicAttempt(Attempt):
             sessions.end(self.connection)  # with a search_path, say, that the job has committed
         try:
             settlement = self._settle(failure)
+            if settlement is Settlement.EXECUTED:
+                return self._after_all(self.claimed)
         except DriverError:
             logger.warning(
                 "The failure of job %s is still to be recorded.",
@@ -323,6 +333,11 @@ class AtomicAttempt(Attempt):
             settlement = Settlement.UNDECIDED
         if settlement is Settlement.UNDECIDED:
             return Undecided(self.hint, str(self.label()), self.seconds(), failure, **self.told())
-        if settlement is Settlement.EXECUTED:
-            return Lost(self.hint, taken=True)
         return self.ended(failure, settlement)
+
+    def _after_all(self, claimed: Claimed) -> Outcome:
+        """The job is executed: by this attempt, if only the server's answer was lost."""
+        if not store.is_marked(claimed, self.using):
+            return Lost(self.hint, taken=True)
+        self.error = None
+        return Executed(self.hint, self.label(), self.seconds(), **self.told())

@@ -6,6 +6,7 @@ by a worker; and in whichever form its transaction travels to the server (roundt
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -13,9 +14,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 
-from django_async import clock, plans, schedule, store, trouble
+from django_async import clock, plans, roundtrips, schedule, store, trouble
 from django_async.errors import JobNotRunnable, TransactionEnded
 from django_async.models import Error, Job
 from suite import abuse, jobs
@@ -431,6 +432,43 @@ def test_the_next_job_does_not_suffer_from_what_a_hook_left_behind(
     connection.close()  # what is not committed is gone
     assert notes() == ["noted"]
     assert Job.objects.executed().count() == 2
+
+
+@pytest.fixture
+def cut_off_after_commit(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that ends the session once it has committed, before all of its answers are there."""
+    end = "SELECT pg_terminate_backend(pg_backend_pid())" if ON_POSTGRES else "KILL CONNECTION_ID()"
+    for each in (roundtrips.OnPostgreSQL, roundtrips.OnMySQL):
+        monkeypatch.setattr(each, "commit", ("COMMIT", end, "SELECT 1"))
+    commit, ends = type(connections["default"])._commit, itertools.count()
+
+    def commit_and_end(self: Any) -> None:
+        commit(self)
+        if ON_MYSQL and not next(ends):
+            abuse.end_session_from_outside()
+
+    if form == "one by one":
+        monkeypatch.setattr(type(connections["default"]), "_commit", commit_and_end)
+
+
+@no_sessions
+@pytest.mark.usefixtures("cut_off_after_commit", "_new_connection")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_committed_is_executed_and_has_its_hooks_though_the_session_ends_there(
+    flush: Callable[..., Any], workers: int
+) -> None:
+    job = schedule(abuse.hook, ["a hook"])
+    flushed = flush(workers=workers)
+    assert (flushed.status, flushed.output[:21]) == (0, "1 executed, 0 failed,")
+    job.refresh_from_db()
+    assert (job.state, job.attempts, job.errors.count()) == ("executed", 1, 0)
+    assert notes() == ["an effect", "a hook"]
+
+
+@no_sessions
+@pytest.mark.usefixtures("cut_off_after_commit", "_new_connection")
+def test_execute_returns_the_result_of_what_is_committed() -> None:
+    assert schedule(jobs.note, ["text"]).execute() == "text"
 
 
 @several_writers
