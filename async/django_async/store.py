@@ -248,6 +248,12 @@ def was_executed(hint: Hint, using: str) -> bool:
     return ends.first() is not None
 
 
+def was_executed_by(worker: str | None, hint: Hint, using: str) -> bool:
+    """Whether the attempt that the hint led to was this process's, and has executed the job."""
+    made = Job.objects.using(using).filter(pk=hint.id, attempts=hint.attempts + 1, worker=worker)
+    return made.exclude(executed=None).exists()
+
+
 def describe(hint: Hint, using: str) -> tuple[str, str | None, str | None]:
     """The job's call on one line, its name and its queue, where its worker can no longer say it."""
     jobs = Job.objects.using(using).filter(pk=hint.id)

@@ -440,7 +440,8 @@ def cut_off_after_commit(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     end = "SELECT pg_terminate_backend(pg_backend_pid())" if ON_POSTGRES else "KILL CONNECTION_ID()"
     for each in (roundtrips.OnPostgreSQL, roundtrips.OnMySQL):
         monkeypatch.setattr(each, "commit", ("COMMIT", end, "SELECT 1"))
-    commit, ends = type(connections["default"])._commit, itertools.count()
+    wrapper: Any = type(connections["default"])
+    commit, ends = wrapper._commit, itertools.count()
 
     def commit_and_end(self: Any) -> None:
         commit(self)
@@ -448,7 +449,7 @@ def cut_off_after_commit(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
             abuse.end_session_from_outside()
 
     if form == "one by one":
-        monkeypatch.setattr(type(connections["default"]), "_commit", commit_and_end)
+        monkeypatch.setattr(wrapper, "_commit", commit_and_end)
 
 
 @no_sessions
