@@ -29,7 +29,7 @@ from dataclasses import replace
 from django.db import Error as DriverError
 from django.db import InterfaceError, OperationalError, transaction
 
-from django_async import cancelling, ownership, payload, store, trouble
+from django_async import cancelling, locks, ownership, payload, store, trouble
 from django_async.attempt import Attempt
 from django_async.errors import StopNow, TransactionOpen
 from django_async.locks import Claimed
@@ -181,6 +181,7 @@ class DetachedAttempt(Attempt):
         deadline, pause = time.monotonic() + PATIENCE, SHORTEST_PAUSE
         while True:
             try:
+                locks.go_back(claimed, self.connection)
                 if outcome := write():
                     return outcome
                 if not store.has_begun(claimed, self.using):

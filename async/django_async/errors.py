@@ -11,7 +11,7 @@
     │   ├── MarkedForRollback  … by set_rollback(True) or a swallowed database error
     │   ├── ConnectionClosed   … by closing its connection
     │   ├── TransactionEnded   … by a COMMIT or ROLLBACK of its own
-    │   ├── TransactionOpen    … by not ending one, or a block of it, that it began
+    │   ├── TransactionOpen    … by not ending one, a block or a statement, that it began
     │   └── JobRowGone         … by deleting its own row
     ├── Cancelled              why a task has failed that was cancelled
     ├── NoticesUnavailable     the file beside an SQLite database cannot be used
@@ -69,8 +69,9 @@ class TransactionEnded(TransactionAbused):
 
 
 class TransactionOpen(TransactionAbused):
-    """The job returned with a transaction, or a block of atomic(), of its own still open, and was
-    rolled back: use atomic() in a with statement or as a decorator."""
+    """The job returned with a transaction, a block of atomic(), or a statement (a stream(), copy()
+    or pipeline() of psycopg) of its own still open, and was rolled back: end what it begins, as
+    with statements and decorators do."""
 
 
 class JobRowGone(TransactionAbused):

@@ -13,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_async.errors import StopNow
 from django_async.payload import about
+from django_async.sessions import end_if_cut_off
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def run(hooks: list[Hook], connection: BaseDatabaseWrapper, job_id: int, label: 
                 label,
                 extra=about(job_id, label.partition("(")[0]),
             )
+        end_if_cut_off(connection)
     if hooks:
         end_what_they_began(connection)
 

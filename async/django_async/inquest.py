@@ -15,8 +15,8 @@ from django_async import liveness, policy, sessions, store, witness
 from django_async.hints import Hint
 from django_async.outcomes import (
     STOPPED,
-    Cancelled,
-    Failed,
+    End,
+    Executed,
     Failure,
     Lost,
     Undecided,
@@ -83,7 +83,7 @@ class Inquest:
         self._deaths.append((hint, death, seconds))
         self._next, self._soon = 0.0, self.clock() + PATIENCE
 
-    def look(self) -> Iterator[Failed | Cancelled | Lost]:
+    def look(self) -> Iterator[End | Lost]:
         """What can be told by now: attempts that failed or were cancelled and are recorded, and
         attempts that were executed all the same. One by one, for the database may go away in
         between."""
@@ -139,15 +139,17 @@ class Inquest:
             self.add(Undecided(hint, label, seconds, failure, name=name, queue=queue))
             self._deaths.pop()
 
-    def _settle(self, outcome: Undecided) -> Failed | Cancelled | Lost | None:
+    def _settle(self, outcome: Undecided) -> End | Lost | None:
         if outcome.hint.started is not None or self._is_somebody_elses(outcome):
             return self._leave(outcome)
         settlement = store.settle(outcome.hint, outcome.failure, self.using)
         if settlement is Settlement.UNDECIDED:
             return None
-        self._forget(outcome)
         if settlement is Settlement.EXECUTED:
-            return _survived(outcome)
+            survived = _survived(outcome, self.using)
+            self._forget(outcome)
+            return survived
+        self._forget(outcome)
         end = unsuccessful(outcome, outcome.failure, discarded=settlement is Settlement.DISCARDED)
         with soft_time_limit(PATIENCE):  # receivers of signals are the application's code
             witness.tell(end, self.using)
@@ -179,12 +181,17 @@ def _failure_of(death: PoolError) -> Failure:
     return Failure.of_death(str(death))
 
 
-def _survived(outcome: Undecided) -> Lost:
-    """The attempt's end was lost, and not the attempt: a commit hook killed the worker, say."""
+def _survived(outcome: Undecided, using: str) -> Executed | Lost:
+    """The attempt's end was lost, and not the attempt: a commit hook killed the worker, say; or a
+    receiver of its signal, which is not sent again."""
+    is_own = store.was_executed_by(outcome.failure.worker, outcome.hint, using)
     logger.warning(
         "Job %s was executed before this: %s",
         outcome.hint.id,
         printable(outcome.failure.exception),
         extra=about(outcome.hint.id, outcome.name),
     )
-    return Lost(outcome.hint, taken=True)
+    if not is_own:
+        return Lost(outcome.hint, taken=True)
+    told = {field: getattr(outcome, field) for field in ("name", "queue", "waited")}
+    return Executed(outcome.hint, outcome.label, outcome.seconds, **told)

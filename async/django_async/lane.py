@@ -20,7 +20,7 @@ from django_async.control import Control, Run
 from django_async.hints import Hint
 from django_async.inquest import AGAIN, Inquest
 from django_async.ledger import Ledger
-from django_async.outcomes import Cancelled, End, Failed, Lost
+from django_async.outcomes import End, Lost
 from django_async.parents import Registration
 from django_async.policy import is_atomic
 from django_async.wake import Ear
@@ -145,9 +145,9 @@ class Lane:
         self.ledger.count(end)
         self.parent.note(end.hint.id)
 
-    def attend(self) -> list[Failed | Cancelled | Lost]:
+    def attend(self) -> list[End | Lost]:
         """What is to be seen to between two looks at the workers; how undecided attempts ended."""
-        ends: list[Failed | Cancelled | Lost] = []
+        ends: list[End | Lost] = []
         if not self.parent.is_shown and not self._writer_is_taken:
             self.access.use(self._show_again)
         if self.ear and self.ear.has_news:

@@ -110,6 +110,14 @@ def ask_cursor(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any])
         return row
 
 
+def go_back(claimed: Claimed, connection: BaseDatabaseWrapper) -> None:
+    """Have the session look for tables where it did at the claim: a USE of MariaDB's and MySQL's
+    outlasts the transaction. (Past Django's cursors: in a workplace their USE ends the session.)"""
+    if connection.vendor == "mysql" and connection.connection is not None:
+        with connection.wrap_database_errors:
+            connection.connection.select_db(claimed.table)
+
+
 def _touch(where: str, params: Sequence[Any], connection: BaseDatabaseWrapper) -> bool:
     """Become SQLite's writer, by a row as it is; whether it is there."""
     with connection.cursor() as cursor:

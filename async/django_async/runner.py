@@ -31,7 +31,7 @@ from typing import Any
 from django.db import Error as DriverError
 from django.db import connections, transaction
 
-from django_async import hooks, parents, payload, policy, sessions, stamps, store, trouble
+from django_async import hooks, locks, parents, payload, policy, sessions, stamps, store, trouble
 from django_async.attempt import Attempt, Claim
 from django_async.detached import DetachedAttempt
 from django_async.errors import (
@@ -144,6 +144,8 @@ class AtomicAttempt(Attempt):
         super().__init__(hint, using, claim)
         self.token = token
         self.may_retry = may_retry
+        self.hooks: list[hooks.Hook] = []
+        self.first_hook = 0
         self.is_suspect = token is not None and hint.stamp == SUSPECTED
 
     def make(self) -> Outcome:
@@ -154,18 +156,21 @@ class AtomicAttempt(Attempt):
                 return Lost(self.hint, store.was_executed(self.hint, self.using))
             form = form_for(self.connection)
             with form.transaction():
-                first_hook = len(self.connection.run_on_commit)
+                self.first_hook = len(self.connection.run_on_commit)
                 outcome = self._inside_transaction(form)
-                taken = hooks.take(self.connection, first_hook)
+                self._take_hooks()
         except StopNow:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a job can raise
             error = self.error or error
+            self._go_back()
             if self._may_run_again(error):
                 return Conflict(self.hint)
-            return self._after_lost_transaction(error)
-        if taken:
-            hooks.run(taken, self.connection, self.hint.id, str(self.label()))
+            outcome = self._after_lost_transaction(error)
+            if not isinstance(outcome, Executed):
+                return outcome
+        if self.hooks:
+            hooks.run(self.hooks, self.connection, self.hint.id, str(self.label()))
         return outcome
 
     def take_stamp_back(self) -> None:
@@ -195,10 +200,14 @@ class AtomicAttempt(Attempt):
             if self._may_run_again(error) or not self._holds_lock():
                 raise
             return self._record_here(self.claimed, self.failure(error))
+        self._take_hooks()  # which Django forgets if the mark's or the COMMIT's answer is lost
         # Beyond the savepoint nothing can be undone alone: a failure undoes the transaction.
         if not store.mark_executed(self.claimed, result, self.connection, form.last):
             raise JobRowGone
         return Executed(self.hint, self.label(), self.seconds(), **self.told())
+
+    def _take_hooks(self) -> None:
+        self.hooks += hooks.take(self.connection, self.first_hook)
 
     def _give_back(self) -> Outcome:
         taken = store.was_executed(self.hint, self.using)
@@ -242,8 +251,9 @@ class AtomicAttempt(Attempt):
         finally:
             left = len(connection.atomic_blocks) - blocks
             del connection.atomic_blocks[blocks:], connection.savepoint_ids[savepoints:]
-        if left:
-            raise TransactionOpen if left > 0 else TransactionEnded
+            is_cut_off = sessions.end_if_cut_off(connection)
+        if left or is_cut_off:
+            raise TransactionEnded if left < 0 else TransactionOpen
         return result
 
     def _check_transaction(self) -> None:
@@ -280,7 +290,16 @@ class AtomicAttempt(Attempt):
             or not connection.in_atomic_block
         )
 
+    def _go_back(self) -> None:
+        """To the place of the claim, where the job runs again, or its failure is recorded."""
+        try:
+            if self.claimed:
+                locks.go_back(self.claimed, self.connection)
+        except DriverError:  # the session has ended, or would look elsewhere
+            sessions.end(self.connection)
+
     def _record_here(self, claimed: Claimed, failure: Failure) -> Outcome:
+        locks.go_back(claimed, self.connection)
         return self.ended(failure, store.record(claimed, failure, self.using))
 
     def _settle(self, failure: Failure) -> Settlement:
@@ -300,10 +319,12 @@ class AtomicAttempt(Attempt):
         self.error = error
         failure = self.failure(error)
         self.drop_dead_connection()
-        if isinstance(error, JobRowGone) and not self.connection.in_atomic_block:
-            sessions.end(self.connection)  # MariaDB's and MySQL's USE outlasts the transaction
+        if isinstance(error, TransactionEnded) and not self.connection.in_atomic_block:
+            sessions.end(self.connection)  # with a search_path, say, that the job has committed
         try:
             settlement = self._settle(failure)
+            if settlement is Settlement.EXECUTED:
+                return self._after_all(self.claimed)
         except DriverError:
             logger.warning(
                 "The failure of job %s is still to be recorded.",
@@ -314,6 +335,11 @@ class AtomicAttempt(Attempt):
             settlement = Settlement.UNDECIDED
         if settlement is Settlement.UNDECIDED:
             return Undecided(self.hint, str(self.label()), self.seconds(), failure, **self.told())
-        if settlement is Settlement.EXECUTED:
-            return Lost(self.hint, taken=True)
         return self.ended(failure, settlement)
+
+    def _after_all(self, claimed: Claimed) -> Outcome:
+        """The job is executed: by this attempt, if only the server's answer was lost."""
+        if not store.is_marked(claimed, self.using):
+            return Lost(self.hint, taken=True)
+        self.error = None
+        return Executed(self.hint, self.label(), self.seconds(), **self.told())

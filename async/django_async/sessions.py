@@ -23,6 +23,7 @@ from django.db import DatabaseError, connections
 from django.db import Error as DriverError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_async.trouble import is_cut_off
 from forkpool import TaskTimeout, soft_time_limit, tell_parent
 
 logger = logging.getLogger(__name__)
@@ -182,6 +183,15 @@ def end(connection: BaseDatabaseWrapper) -> None:
         with suppress(Exception):  # it has ended already
             session.close()
     connection.close()
+
+
+def end_if_cut_off(connection: BaseDatabaseWrapper) -> bool:
+    """End the session if a statement of it was left open, for whose end psycopg would let any other
+    wait for ever, be it a ROLLBACK; whether it was so."""
+    is_cut = is_cut_off(connection)
+    if is_cut:
+        end(connection)
+    return is_cut
 
 
 def _number(connection: BaseDatabaseWrapper) -> int | None:

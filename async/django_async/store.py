@@ -109,7 +109,7 @@ def mark_begun(claimed: Claimed, result: str, using: str) -> bool:
         )
         if cursor.rowcount == 1:
             return True
-    return _is(claimed, "executed IS NOT NULL", using)
+    return is_marked(claimed, using)
 
 
 def record_begun(claimed: Claimed, failure: Failure, using: str) -> Settlement | None:
@@ -120,6 +120,11 @@ def record_begun(claimed: Claimed, failure: Failure, using: str) -> Settlement |
     with transaction.atomic(using=using, durable=True):
         found = lock(hint, connections[using], where, _attempt(claimed))
         return record(uncounted(found), failure, using) if found else None
+
+
+def is_marked(claimed: Claimed, using: str) -> bool:
+    """Whether this very attempt has executed the job."""
+    return _is(claimed, "executed IS NOT NULL", using)
 
 
 def has_begun(claimed: Claimed, using: str) -> bool:
@@ -138,7 +143,7 @@ def _attempt(claimed: Claimed) -> list[Any]:
 
 
 def _is(claimed: Claimed, what: str, using: str) -> bool:
-    """Whether this holds for the row, which the attempt that has begun is the last one of."""
+    """Whether this holds for the row, which this attempt, begun or executed, is the last one of."""
     with connections[using].cursor() as cursor:
         cursor.execute(
             f"SELECT 1 FROM async_job WHERE id = %s AND {IN_ATTEMPT} AND {what}",
@@ -241,6 +246,12 @@ def was_executed(hint: Hint, using: str) -> bool:
     """Whether somebody else has executed the job that could not be claimed."""
     ends = Job.objects.using(using).filter(pk=hint.id).values_list("executed", flat=True)
     return ends.first() is not None
+
+
+def was_executed_by(worker: str | None, hint: Hint, using: str) -> bool:
+    """Whether the attempt that the hint led to was this process's, and has executed the job."""
+    made = Job.objects.using(using).filter(pk=hint.id, attempts=hint.attempts + 1, worker=worker)
+    return made.exclude(executed=None).exists()
 
 
 def describe(hint: Hint, using: str) -> tuple[str, str | None, str | None]:

@@ -37,17 +37,18 @@ def is_alive(connection: BaseDatabaseWrapper) -> bool:
     if connection.connection is None or connection.closed_in_transaction:
         return False
     if connection.vendor == "postgresql":  # where is_usable() fails in an aborted transaction
-        session = connection.connection
-        return not (session.closed or _is_cut_off(session, connection))
+        return not (connection.connection.closed or is_cut_off(connection))
     return bool(connection.is_usable())
 
 
-def _is_cut_off(session: Any, connection: BaseDatabaseWrapper) -> bool:
-    """Whether an exception of a signal's handler has left a statement, or a pipeline (wire.py),
-    that is never read to its end."""
-    if session.info.transaction_status == ACTIVE:
+def is_cut_off(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a statement or a pipeline on PostgreSQL is never read to its end. A job has left it
+    open, or an exception of a signal's handler has."""
+    if connection.vendor != "postgresql" or connection.connection is None:
+        return False
+    if connection.connection.info.transaction_status == ACTIVE:
         return True
-    return is_psycopg3(connection) and bool(session.pgconn.pipeline_status)
+    return is_psycopg3(connection) and bool(connection.connection.pgconn.pipeline_status)
 
 
 def is_aborted(connection: BaseDatabaseWrapper) -> bool:

@@ -120,9 +120,7 @@ def ask(
 def _begin_pipeline(pgconn: PGconn) -> None:
     """Raises psycopg's error if the job has left one open, in whose answers these would be lost."""
     if pgconn.pipeline_status:
-        from psycopg import OperationalError
-
-        raise OperationalError("a pipeline was left open")
+        raise _operational_error("a pipeline was left open")
     pgconn.enter_pipeline_mode()
 
 
@@ -145,9 +143,12 @@ def _run(name: bytes, params: Sequence[Any], session: Any) -> list[PGresult]:
 
 
 def _check(results: list[PGresult], encoding: str) -> None:
-    for result in results:
-        if result.status == _FATAL_ERROR:
-            raise _error_of(result, encoding)
+    for result in filter(_has_failed, results):
+        raise _error_of(result, encoding)
+
+
+def _has_failed(result: PGresult) -> bool:
+    return result.status == _FATAL_ERROR
 
 
 def _text(value: Any, encoding: str) -> bytes | None:
@@ -167,7 +168,8 @@ def _literal(value: Any, pgconn: PGconn, encoding: str) -> str:
 
 
 def _receive(pgconn: PGconn, *, is_pipeline: bool = False) -> list[PGresult]:
-    """Send what is still to be sent, and wait for all answers."""
+    """Send what is still to be sent, and wait for all answers. Raises psycopg's error if some are
+    missing, and none says why: they may be those that came before the one to COMMIT."""
     poll = select.poll()
     poll.register(pgconn.socket, select.POLLIN | select.POLLOUT)
     while pgconn.flush():  # a long one: while the server answers it may not take more
@@ -184,6 +186,9 @@ def _receive(pgconn: PGconn, *, is_pipeline: bool = False) -> list[PGresult]:
             results.append(result)
         elif result or not is_pipeline or pgconn.status != _OK:
             break  # a pipeline has a None after each statement, and goes on in a live session
+    is_cut_short = is_pipeline and not result and not any(map(_has_failed, results))
+    if is_cut_short or not results:
+        raise _operational_error("the session has ended, and answers are missing")
     while notification := pgconn.notifies():  # that came with the answers: no other is to come
         if pgconn.notify_handler:
             pgconn.notify_handler(notification)
@@ -234,3 +239,9 @@ def _error_of(result: PGresult, encoding: str) -> Exception:
     from psycopg.errors import error_from_result
 
     return error_from_result(result, encoding)
+
+
+def _operational_error(message: str) -> Exception:
+    from psycopg import OperationalError
+
+    return OperationalError(message)

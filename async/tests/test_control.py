@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from django_async import clock, pausing, schedule
 from django_async.control import LOOK_AROUND, SHORT, Control, Run
-from django_async.models import Cancellation, Job, Parent
+from django_async.models import Cancellation, Job, Parent, Running
 from django_async.noticeboard import Noticeboard, noticeboard
 from django_async.parents import Registration
 from suite import jobs
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 on_sqlite = pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite's second file")
 row_locks = pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks no rows")
+
+in_tables = pytest.mark.skipif(connection.vendor == "sqlite", reason="that file is in Unicode")
 
 ME, OTHER = "1" * 32, "2" * 32
 
@@ -91,6 +93,39 @@ def test_what_runs_is_shown_with_its_attempt_process_start_and_progress(
     assert (row.job_id, row.parent_id, row.attempt, row.pid) == (job.pk, ME, 2, 4711)
     assert (row.done, row.total, row.message) == (3.0, 7.5, "Zoë's third")
     assert timedelta() <= row.since - before + timedelta(seconds=60) < timedelta(seconds=5)
+
+
+@pytest.fixture
+def no_chinese() -> Iterator[None]:
+    """A table of what runs that has no Chinese characters."""
+    make = "ALTER TABLE async_running MODIFY message {} CHARACTER SET {} NOT NULL"
+    make = make.format(Running._meta.get_field("message").db_type(connection), "{}")
+    undo = make
+    if connection.vendor == "postgresql":
+        make = (
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF NEW.message ~ '[^ -~]' THEN RAISE SQLSTATE '22P05'; END IF; RETURN NEW; END $$;"
+            " CREATE TRIGGER refuse BEFORE INSERT ON async_running"
+            " FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+        undo = "DROP FUNCTION refuse CASCADE"
+    with connection.cursor() as cursor:
+        cursor.execute(make.format("latin1"))
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute(undo.format("utf8mb4"))
+
+
+@in_tables
+@pytest.mark.usefixtures("no_chinese")
+def test_progress_of_which_the_database_lacks_characters_is_shown_escaped(
+    board: Noticeboard, control: Control
+) -> None:
+    both = [schedule(jobs.note) for _ in range(2)]
+    messages = ["漢字", "plain"]
+    told = zip(both, messages, strict=True)
+    control.beat([run(job, 60.0, {"done": 1, "message": message}) for job, message in told])
+    assert [row.message for row in board.runs()] == [r"\u6f22\u5b57", "plain"]
 
 
 def test_what_has_not_run_for_long_is_not_shown(board: Noticeboard, control: Control) -> None:

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from django_async import clock, hooks, inquest, schedule, store
+from django_async import clock, hooks, inquest, liveness, schedule, store, witness
 from django_async.models import Group, Job
 from forkpool import Ended, InlinePool, Task, WorkerDied
 from suite import abuse, jobs
 from suite.models import Note
 from suite.spying import writing_between
 from suite.testing import run_pass
-from suite.together import DEADLINE
+from suite.together import DEADLINE, elsewhere
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -249,3 +249,40 @@ def test_who_dies_after_the_failure_was_recorded_has_failed(
     assert (flushed.status, flushed.output[:20]) == (1, "0 executed, 1 failed")
     assert (job.errors.count(), Job.objects.get().attempts) == (1, 1)
     assert "ValueError" in job.errors.get().exception
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_who_dies_after_the_commit_has_executed_the_job(
+    flush: Flush, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, atomic: bool
+) -> None:
+    """Of which the summary, the metrics and a limit of jobs know."""
+
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    job = schedule(jobs.note, meta={"atomic": atomic})
+    schedule(jobs.note, ["not executed"])
+    monkeypatch.setattr(witness.Witness, "ended", die)
+    flushed = flush(workers=1, jobs=1)
+    assert (flushed.status, flushed.output[:21]) == (0, "1 executed, 0 failed,")
+    assert notes() == ["noted"]
+    assert f"Job {job.pk} was executed before this: WorkerDied" in caplog.text
+
+
+def test_what_somebody_else_has_executed_is_not_counted_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who had the same hint, while the worker died that was to make the attempt."""
+    job = schedule(jobs.note)
+    settle = store.settle
+
+    def settle_late(*args: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(liveness, "worker", lambda: "another:1")
+            elsewhere(job.execute)
+        return settle(*args)
+
+    monkeypatch.setattr(store, "settle", settle_late)
+    done = run_pass(others=DeadlyPool())
+    assert (done.summary.executed, done.summary.failed) == (0, 0)
+    assert notes() == ["noted"]

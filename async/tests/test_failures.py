@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from django_async import clock, payload, policy, schedule
-from django_async.errors import StopNow
+from django_async.errors import StopNow, chain
 from django_async.models import Job
 from django_async.outcomes import Failure
 from suite import abuse, jobs
@@ -182,3 +183,11 @@ def test_a_function_that_is_not_allowed_any_more_is_not_run(run: Run, settings: 
     settings.ASYNC = {"ALLOWED_FUNCTIONS": ["shop."]}
     assert_one_failure(run(job), "FunctionNotAllowed", "suite.jobs.note")
     assert not notes()
+
+
+@pytest.mark.parametrize("tie", ["__cause__", "__context__"])
+def test_of_errors_that_form_a_ring_each_is_looked_at_once(tie: str) -> None:
+    first, second = ValueError("first"), ValueError("second")
+    setattr(first, tie, second)
+    setattr(second, tie, first)
+    assert list(islice(chain(first), 9)) == [first, second]

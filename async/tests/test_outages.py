@@ -24,7 +24,7 @@ from django_async.hints import Hint
 from django_async.inquest import Inquest
 from django_async.models import Job
 from django_async.outage import LONGEST, Outage
-from django_async.outcomes import Cancelled, Failed, Lost
+from django_async.outcomes import End, Lost
 from forkpool import WorkerDied
 from suite import abuse, jobs
 from suite.models import Note
@@ -105,7 +105,7 @@ def test_what_was_recorded_before_the_database_went_away_is_told(
     for _ in range(2):
         job = schedule(jobs.note)
         inquest.add_death(Hint(job.pk, 0, 5, None, None), WorkerDied(1, -9), 0.0)
-    told: list[Failed | Cancelled | Lost] = []
+    told: list[End | Lost] = []
     with pytest.raises(OperationalError):
         told.extend(inquest.look())
     assert [end.hint.id for end in told] == calls[:1]

@@ -6,6 +6,7 @@ by a worker; and in whichever form its transaction travels to the server (roundt
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -13,9 +14,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 
-from django_async import clock, plans, schedule, store
+from django_async import clock, plans, roundtrips, schedule, store, trouble
 from django_async.errors import JobNotRunnable, TransactionEnded
 from django_async.models import Error, Job
 from suite import abuse, jobs
@@ -28,6 +29,10 @@ ON_SQLITE = connection.vendor == "sqlite"
 
 no_sessions = pytest.mark.skipif(ON_SQLITE, reason="SQLite has no sessions that could be ended")
 several_writers = pytest.mark.skipif(ON_SQLITE, reason="SQLite has one writer at a time")
+
+lends_its_session = pytest.mark.skipif(
+    not trouble.is_psycopg3(connection), reason="only psycopg 3 lends its session to a block"
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -112,37 +117,97 @@ def test_a_job_that_fails_leaves_its_error_and_no_effects(
     assert_no_effects()
 
 
+TABLES = ("async_job", "async_error")
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[str]:
-    """A place with a table of jobs of its own."""
-    here, place, kind = "public.async_job", "elsewhere", "SCHEMA"
+    """A place with tables of the queue of its own: a tenant's, say."""
+    here, place, kind = "public.", "elsewhere", "SCHEMA"
     if ON_MYSQL:
-        here, kind = "async_job", "DATABASE"
+        here, kind = "", "DATABASE"
         place = f"{connection.settings_dict['NAME']}_elsewhere"
-    like = f"(LIKE {here} INCLUDING ALL)" if ON_POSTGRES else f"LIKE {here}"
+    like = "(LIKE {} INCLUDING ALL)" if ON_POSTGRES else "LIKE {}"
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE {kind} {place}")
-        cursor.execute(f"CREATE TABLE {place}.async_job {like}")
+        for table in TABLES:
+            cursor.execute(f"CREATE TABLE {place}.{table} {like.format(here + table)}")
     yield place
     with connection.cursor() as cursor:
         cursor.execute(f"DROP {kind} {place}" + (" CASCADE" if ON_POSTGRES else ""))
 
 
-@pytest.mark.skipif(ON_SQLITE, reason="a name is that of one table there")
-def test_no_other_table_of_jobs_is_marked(run: Run, elsewhere: str) -> None:
-    """Of a tenant, say, in whose schema the job goes on: there is a job of the same id."""
-    job = schedule(abuse.go_elsewhere, [elsewhere])
+def copy_jobs(place: str) -> None:
+    """Have jobs of the same ids there."""
     columns = ", ".join(str(field.column) for field in Job._meta.local_concrete_fields)
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {elsewhere}.async_job ({columns}) SELECT {columns} FROM async_job"
-        )
-    job = run(job)
-    assert_one_failure(job, "JobRowGone")
-    assert_no_effects()
+        cursor.execute(f"INSERT INTO {place}.async_job ({columns}) SELECT {columns} FROM async_job")
+
+
+def assert_untouched(place: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT executed, attempts FROM {elsewhere}.async_job")
-        assert cursor.fetchall() in ([(None, 0)], ((None, 0),))
+        cursor.execute(f"SELECT executed, attempts, started FROM {place}.async_job")
+        assert list(cursor.fetchall()) == [(None, 0, None)]
+        cursor.execute(f"SELECT COUNT(*) FROM {place}.async_error")
+        assert cursor.fetchone() == (0,)
+
+
+one_place = pytest.mark.skipif(ON_SQLITE, reason="a name is that of one table there")
+
+
+@one_place
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (abuse.go_elsewhere, "JobRowGone"),
+        (abuse.go_elsewhere_and_fail, "ValueError('elsewhere')"),
+    ],
+)
+def test_no_other_table_of_jobs_is_marked(
+    run: Run, elsewhere: str, function: Callable[..., Any], error: str
+) -> None:
+    """Of a tenant, say, where the job goes on: there is a job of the same id."""
+    job = schedule(function, [elsewhere])
+    copy_jobs(elsewhere)
+    job = run(job)
+    assert_one_failure(job, error)
+    assert_no_effects()
+    assert_untouched(elsewhere)
+
+
+@one_place
+def test_nor_after_a_job_that_commits_there(run: Run, elsewhere: str) -> None:
+    job = schedule(abuse.go_elsewhere_commit_and_fail, [elsewhere])
+    copy_jobs(elsewhere)
+    assert_one_failure(run(job), "TransactionEnded")
+    assert_untouched(elsewhere)
+
+
+@one_place
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nor_by_a_job_that_runs_again_after_a_conflict_there(
+    flush: Callable[..., Any], elsewhere: str, tmp_path: Any, workers: int
+) -> None:
+    job = schedule(abuse.go_elsewhere_and_conflict, [elsewhere, str(tmp_path)])
+    copy_jobs(elsewhere)
+    assert flush(workers=workers).status == 0
+    job.refresh_from_db()
+    assert (job.state, job.attempts) == ("executed", 1)
+    assert notes() == ["again"]
+    assert_untouched(elsewhere)
+
+
+@one_place
+@pytest.mark.parametrize("function", [abuse.go_elsewhere, abuse.go_elsewhere_and_fail])
+def test_nor_by_a_job_without_a_transaction(
+    run: Run, elsewhere: str, function: Callable[..., Any]
+) -> None:
+    job = schedule(function, [elsewhere], meta={"atomic": False})
+    copy_jobs(elsewhere)
+    job = run(job)
+    assert job.state == ("executed" if function is abuse.go_elsewhere else "failed")
+    assert job.attempts == 1
+    assert_untouched(elsewhere)
 
 
 @pytest.fixture
@@ -192,6 +257,28 @@ def test_a_failure_is_not_recorded_outside_of_a_transaction(
     with pytest.raises(TransactionEnded):
         schedule(abuse.leave_too_many_blocks).execute()
     assert inside == [True]
+
+
+LEFT_OPEN = {
+    abuse.leave_stream: "TransactionOpen",
+    abuse.leave_copy_out: "TransactionOpen",
+    abuse.leave_copy_in: "TransactionOpen",
+    abuse.leave_pipeline: "TransactionOpen",
+    abuse.fail_in_stream: "ValueError('in a stream')",
+}
+
+
+@lends_its_session
+@pytest.mark.parametrize("function", LEFT_OPEN, ids=lambda function: function.__name__)
+def test_a_job_that_leaves_a_statement_open_fails_at_once(
+    flush: Callable[..., Any], function: Callable[..., Any]
+) -> None:
+    """Any other statement of its session would wait for ever: here until the worker is killed."""
+    job = schedule(function, meta={"timeout": 5})
+    assert flush(workers=1).status == 1
+    assert_one_failure(Job.objects.get(), LEFT_OPEN[function])
+    assert_no_effects()
+    assert job.errors.get().worker
 
 
 @no_sessions
@@ -332,6 +419,7 @@ def _new_connection() -> Iterator[None]:
         "autocommit off",
         "a closed connection",
         pytest.param("a lost session", marks=no_sessions),
+        pytest.param("a stream", marks=lends_its_session),
     ],
 )
 @pytest.mark.parametrize("workers", [0, 1])
@@ -344,6 +432,44 @@ def test_the_next_job_does_not_suffer_from_what_a_hook_left_behind(
     connection.close()  # what is not committed is gone
     assert notes() == ["noted"]
     assert Job.objects.executed().count() == 2
+
+
+@pytest.fixture
+def cut_off_after_commit(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that ends the session once it has committed, before all of its answers are there."""
+    end = "SELECT pg_terminate_backend(pg_backend_pid())" if ON_POSTGRES else "KILL CONNECTION_ID()"
+    for each in (roundtrips.OnPostgreSQL, roundtrips.OnMySQL):
+        monkeypatch.setattr(each, "commit", ("COMMIT", end, "SELECT 1"))
+    wrapper: Any = type(connections["default"])
+    commit, ends = wrapper._commit, itertools.count()
+
+    def commit_and_end(self: Any) -> None:
+        commit(self)
+        if ON_MYSQL and not next(ends):
+            abuse.end_session_from_outside()
+
+    if form == "one by one":
+        monkeypatch.setattr(wrapper, "_commit", commit_and_end)
+
+
+@no_sessions
+@pytest.mark.usefixtures("cut_off_after_commit", "_new_connection")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_committed_is_executed_and_has_its_hooks_though_the_session_ends_there(
+    flush: Callable[..., Any], workers: int
+) -> None:
+    job = schedule(abuse.hook, ["a hook"])
+    flushed = flush(workers=workers)
+    assert (flushed.status, flushed.output[:21]) == (0, "1 executed, 0 failed,")
+    job.refresh_from_db()
+    assert (job.state, job.attempts, job.errors.count()) == ("executed", 1, 0)
+    assert notes() == ["an effect", "a hook"]
+
+
+@no_sessions
+@pytest.mark.usefixtures("cut_off_after_commit", "_new_connection")
+def test_execute_returns_the_result_of_what_is_committed() -> None:
+    assert schedule(jobs.note, ["text"]).execute() == "text"
 
 
 @several_writers

@@ -20,6 +20,10 @@ pytestmark = [
 ]
 
 
+SYNC = 10
+"""libpq's PGRES_PIPELINE_SYNC."""
+
+
 @pytest.fixture(autouse=True)
 def session() -> None:
     connection.ensure_connection()
@@ -187,6 +191,45 @@ def test_the_end_of_the_session_ends_a_pipeline() -> None:
     with pytest.raises(OperationalError):
         wire.execute([(b"end", [])], connection)
     connection.close()
+
+
+class Ended:
+    """A session that has ended after so many answers to a pipeline, of which libpq says no more."""
+
+    def __init__(self, session: Any, answers: int) -> None:
+        self.session = session
+        self.left = answers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+    @property
+    def status(self) -> int:
+        return 1  # CONNECTION_BAD
+
+    def get_result(self) -> Any:
+        self.left -= 1
+        if self.left >= 0:
+            return self.session.get_result()
+        while (result := self.session.get_result()) is None or result.status != SYNC:
+            pass
+        return None
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_a_pipeline_of_which_answers_are_missing_has_failed(
+    monkeypatch: pytest.MonkeyPatch, answers: int
+) -> None:
+    """Though those that came are good: the last one is that to COMMIT."""
+    prepare_two()
+    receive: Any = wire._receive
+    monkeypatch.setattr(wire, "_receive", lambda one, **how: receive(Ended(one, answers), **how))
+    try:
+        with pytest.raises(OperationalError, match="session has ended"):
+            wire.execute([(b"one", ["it's"]), (b"two", [2])], connection)
+        assert not trouble.is_alive(connection)
+    finally:
+        connection.close()
 
 
 def test_what_a_signals_handler_cuts_off_is_a_session_no_more() -> None:

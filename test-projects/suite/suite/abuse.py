@@ -11,12 +11,19 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, connection, connections, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
 from django.db.models import F
 from django.utils import timezone
 
@@ -262,6 +269,29 @@ def go_elsewhere(place: str) -> None:
         cursor.execute(f"SET LOCAL search_path = {place}" if path else f"USE {place}")
 
 
+def go_elsewhere_and_fail(place: str) -> None:
+    go_elsewhere(place)
+    raise ValueError("elsewhere")
+
+
+def go_elsewhere_commit_and_fail(place: str) -> None:
+    """To stay there."""
+    postgres = connection.vendor == "postgresql"
+    _execute(f"SET search_path = {place}" if postgres else f"USE {place}")
+    _execute("COMMIT")
+    raise ValueError("elsewhere")
+
+
+def go_elsewhere_and_conflict(place: str, directory: str) -> None:
+    """Be the victim of a deadlock there, the first time."""
+    here = Path(directory) / "was here"
+    if not here.exists():
+        here.touch()
+        go_elsewhere(place)
+        raise OperationalError(1213 if connection.vendor == "mysql" else "40P01", "a deadlock")
+    note("again")
+
+
 def raise_in_chinese() -> None:
     effects()
     raise ValueError("漢字")
@@ -345,6 +375,7 @@ def hook_that_leaves(what: str) -> None:
         "autocommit off": partial(transaction.set_autocommit, False),
         "a closed connection": connection.close,
         "a lost session": end_session_from_outside,
+        "a stream": _stream,
     }
     transaction.on_commit(leave[what])
 
@@ -711,6 +742,43 @@ def leave_pipeline() -> None:
     pipeline.__enter__()
     _left_open.append(pipeline)
     note("in a pipeline")
+
+
+def _stream() -> Iterator[Any]:
+    """Rows that the server still sends."""
+    cursor = connection.connection.cursor()
+    rows: Iterator[Any] = cursor.stream("SELECT generate_series(1, 1000000)")
+    _left_open.append(rows)
+    next(rows)
+    return rows
+
+
+def leave_stream() -> None:
+    effects()
+    _stream()
+
+
+def fail_in_stream() -> None:
+    """As an error in a loop over the rows does: its traceback keeps them."""
+    effects()
+    for _ in _stream():
+        raise ValueError("in a stream")
+
+
+def leave_copy_out() -> None:
+    effects()
+    _copy("COPY (SELECT generate_series(1, 1000000)) TO STDOUT").read()
+
+
+def leave_copy_in() -> None:
+    effects()
+    _copy("COPY suite_note (text) FROM STDIN").write_row(["copied"])
+
+
+def _copy(sql: str) -> Any:
+    block = connection.connection.cursor().copy(sql)
+    _left_open.append(block)
+    return block.__enter__()
 
 
 def break_own_process(what: str) -> None:
