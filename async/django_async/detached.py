@@ -177,19 +177,24 @@ class DetachedAttempt(Attempt):
         return self._end(claimed, write)
 
     def _end(self, claimed: Claimed, write: Callable[[], Outcome | None]) -> Outcome:
-        """Write how the attempt ended, as soon as the database lets it."""
+        """Write how the attempt ended, as soon as the database lets it. What goes wrong in the
+        job's own session is tried again in a new one: the job may have led it to another schema."""
         deadline, pause = time.monotonic() + PATIENCE, SHORTEST_PAUSE
+        is_new = self.connection.in_atomic_block  # that of a TestCase, which has one only
+        error: Exception | None = None
         while True:
             try:
                 locks.go_back(claimed, self.connection)
                 if outcome := write():
                     return outcome
-                if not store.has_begun(claimed, self.using):
+                if is_new and not store.has_begun(claimed, self.using):
                     return self._refused()
-                error: Exception | None = None
             except DriverError as problem:
                 error = problem
-                self.drop_dead_connection()
+            if not is_new:
+                end(self.connection)
+            self.drop_dead_connection()
+            is_new = True
             if time.monotonic() > deadline:
                 return self._undecided(self.failure(self.error or error or TimeoutError()))
             time.sleep(pause)

@@ -198,7 +198,10 @@ def test_nor_by_a_job_that_runs_again_after_a_conflict_there(
 
 
 @one_place
-@pytest.mark.parametrize("function", [abuse.go_elsewhere, abuse.go_elsewhere_and_fail])
+@pytest.mark.parametrize(
+    "function",
+    [abuse.go_elsewhere, abuse.go_elsewhere_and_fail, abuse.go_elsewhere_commit_and_fail],
+)
 def test_nor_by_a_job_without_a_transaction(
     run: Run, elsewhere: str, function: Callable[..., Any]
 ) -> None:
