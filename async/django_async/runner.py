@@ -319,8 +319,9 @@ class AtomicAttempt(Attempt):
         self.error = error
         failure = self.failure(error)
         self.drop_dead_connection()
-        if isinstance(error, TransactionEnded) and not self.connection.in_atomic_block:
-            sessions.end(self.connection)  # with a search_path, say, that the job has committed
+        leads_astray = isinstance(error, JobRowGone | TransactionEnded)
+        if leads_astray and not self.connection.in_atomic_block:
+            sessions.end(self.connection)  # with settings, or a search_path that was committed
         try:
             settlement = self._settle(failure)
             if settlement is Settlement.EXECUTED:
