@@ -56,8 +56,9 @@ STILL = 0.02
 the parent comes to its turn sooner than that, and takes the next one by its order then."""
 
 
-LONGEST_CHORE = 60.0
-"""Seconds. A batch takes a fraction of one, unless its database gives no answer."""
+LONGEST_CHORE = 600.0
+"""Seconds. A batch takes a fraction of one, unless its database gives no answer; or much that the
+application hangs on old jobs goes with them."""
 
 
 class Duty(Protocol):
