@@ -339,7 +339,7 @@ class Engine:
         if ended.error is None:
             self._act_on(lane, _outcome(ended.value, hint))
         elif isinstance(ended.error, NeverUnderWay):
-            self._leave_alone(lane, hint, ended)
+            self._leave_alone(lane, hint, ended.error, ended.seconds)
         elif _ends_the_queue(ended):
             self._break(lane, hint, ended.error)
         else:
@@ -371,10 +371,11 @@ class Engine:
             case Undecided():
                 lane.inquest.add(outcome)
 
-    def _leave_alone(self, lane: Lane, hint: Hint, ended: Ended) -> None:
-        """A claim got no answer: the job was not attempted, and the workers are for others."""
-        lane.walk.put_back(hint)
-        lane.access.got_no_answer(str(ended.error), ended.seconds)
+    def _leave_alone(self, lane: Lane, hint: Hint, error: NeverUnderWay, seconds: float) -> None:
+        """A claim got no answer: the job was not attempted, and the workers are for others. What
+        the claim may hold is let go of when the database answers."""
+        lane.inquest.add_death(hint, error, seconds)
+        lane.access.got_no_answer(str(error), seconds)
         self._take_back()
 
     def _note_failure(self, lane: Lane, outcome: Failed) -> None:

@@ -26,6 +26,7 @@ from django_async.outcomes import (
 from django_async.payload import about, printable
 from django_async.store import Settlement
 from forkpool import (
+    NeverUnderWay,
     PoolError,
     TaskRaised,
     TimeLimitExceeded,
@@ -89,7 +90,7 @@ class Inquest:
         between."""
         if self.clock() < self._next:
             return
-        self._open_deaths()
+        yield from self._open_deaths()
         for outcome in list(self._undecided.values()):
             if end := self._settle(outcome):
                 yield end
@@ -98,7 +99,11 @@ class Inquest:
     def abandon(self) -> None:
         """The queue ends, and these are still locked: say so."""
         undecided = [(one.hint.id, one.failure.exception) for one in self._undecided.values()]
-        undecided += [(hint.id, str(death)) for hint, death, _ in self._deaths]
+        undecided += [
+            (hint.id, str(death))
+            for hint, death, _ in self._deaths
+            if not isinstance(death, NeverUnderWay)
+        ]
         for job_id, why in undecided:
             logger.warning(
                 "Job %s failed and its row is still locked: no error is kept: %s",
@@ -124,8 +129,9 @@ class Inquest:
             extra=about(hint.id, None),
         )
 
-    def _open_deaths(self) -> None:
-        """End the sessions of the dead, which may hold locks, and find out what they were at."""
+    def _open_deaths(self) -> Iterator[Lost]:
+        """End the sessions of the dead, which may hold locks, and find out what they were at. Those
+        whose claim had no answer were at nothing: the claim may have its lock all the same."""
         silent = set[str]()  # it is waited for once, however many have died
         while self._deaths:
             hint, death, seconds = self._deaths[-1]
@@ -133,6 +139,10 @@ class Inquest:
             if isinstance(death, WorkerDied):
                 sessions.end_all(death.note, silent)
                 failure = replace(failure, worker=liveness.worker(death.pid))
+            if isinstance(death, NeverUnderWay):
+                self._deaths.pop()
+                yield Lost(hint, taken=False)
+                continue
             label, name, queue = store.describe(hint, self.using)
             if self.is_asked_to_end(hint.id):
                 failure = replace(failure, cancels=True)

@@ -17,9 +17,12 @@ from django.db import DatabaseError, OperationalError, connection, connections, 
 from django_async import schedule, scout
 from django_async.access import LONG, RELAPSE, SHARE, Access
 from django_async.api import schedule_many
+from django_async.hints import Hint
+from django_async.inquest import Inquest
 from django_async.models import Error, Job
+from django_async.outcomes import Lost
 from django_async.turn import take_turn
-from forkpool import ForkPool, StartFailed
+from forkpool import ForkPool, NeverUnderWay, StartFailed
 from suite import jobs
 from suite.models import Note
 from suite.processes import manage
@@ -314,3 +317,20 @@ def test_where_there_can_be_no_such_process_the_parent_tries_itself(
     assert access.pause == float("inf")
     watch.see_to(engine)
     assert access.pause == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_claim_without_an_answer_may_hold_is_let_go_of_and_the_job_was_not_attempted(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr("django_async.sessions.end_all", lambda note, _: ended.append(note))
+    job = schedule(jobs.note)
+    hint = Hint(job.pk, job.attempts, job.priority, job.scheduled, job.group_id, job.meta)
+    inquest = Inquest("default", clock)
+    inquest.add_death(hint, NeverUnderWay(1, -15, "its sessions"), 5.0)
+    assert list(inquest.look()) == [Lost(hint, taken=False)]
+    assert ended == ["its sessions"]
+    assert not inquest
+    job.refresh_from_db()
+    assert (job.state, job.attempts, job.errors.count()) == ("due", 0, 0)

@@ -126,6 +126,7 @@ class Worker:
         self._in_reach = False  # of the interrupt, at the latest look
         self.lost = False
         self.overdue = False
+        self._verdict: type[WorkerDied] = WorkerDied  # what its death means for its task
         self.worn = False
         self.leaving = False
         self.complaint: str | None = None
@@ -294,19 +295,18 @@ class Worker:
             self.deadline = None
             self.kill()
         elif left(self._limit) == 0:
-            self._patience = self._start = None
-            self._terminate()
+            self._terminate(TimeLimitExceeded)
         elif left(self._start) == 0:
             self._heed_start()
         elif self._was_in_reach() or left(self._no_longer) == 0:
-            self._terminate()
+            self._terminate(WorkerInterrupted)
         else:
             self._be_patient()
 
     def _heed_start(self) -> None:
         """Its task should be under way by now."""
         if self.task and self._slot.under_way != self.task.number:
-            self._terminate()
+            self._terminate(NeverUnderWay)
         else:
             self._start = None
             self._set_deadline()
@@ -317,8 +317,8 @@ class Worker:
         self._in_reach = self.task is not None and self._slot.exposed == self.task.number
         return before and self._in_reach
 
-    def _terminate(self) -> None:
-        self.overdue = True
+    def _terminate(self, verdict: type[WorkerDied]) -> None:
+        self.overdue, self._verdict = True, verdict
         self.deadline = deadline_in(self._grace)
         self._slot.leaves = True
         if self.task and self._slot.ended != self.task.number:  # else its report is under way
@@ -343,13 +343,11 @@ class Worker:
         return ended, exitcode
 
     def _death(self, task: Task, exitcode: int | None) -> WorkerDied:
-        if self.overdue and self._start is not None:
-            return NeverUnderWay(self.pid, exitcode, self.note)
-        if self.overdue and self._patience is not None:
-            return WorkerInterrupted(self.pid, exitcode, self.note)
-        if self.overdue and task.time_limit is not None:
+        if self._verdict is TimeLimitExceeded and task.time_limit is not None:
             return TimeLimitExceeded(self.pid, exitcode, task.time_limit, self.note)
-        return WorkerDied(self.pid, exitcode, self.note)
+        if self._verdict is NeverUnderWay and self._slot.under_way == task.number:
+            return WorkerDied(self.pid, exitcode, self.note)  # it was, at the last moment
+        return self._verdict(self.pid, exitcode, self.note)
 
     def _close(self) -> None:
         self.channel.close()

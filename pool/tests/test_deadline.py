@@ -311,6 +311,29 @@ def test_a_task_that_does_not_come_under_way_is_ended(waiting: Any) -> None:
         assert waiting.run(pool, os.getpid).value != ended.pid
 
 
+def come_under_way_when_told_to_end(note: str) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: under_way())
+    Path(note).touch()
+    swallow_everything()
+
+
+def test_one_that_comes_under_way_at_the_last_moment_has_died_like_any_other(
+    waiting: Any, clock: Any, tmp_path: Path
+) -> None:
+    note = tmp_path / "note"
+    with ForkPool(1, grace=FOREVER) as pool:
+        waiting.idle(pool)
+        pool.submit(come_under_way_when_told_to_end, str(note), begin_limit=FOREVER)
+        waiting.until(note.exists)
+        clock.put_forward(FOREVER)
+        assert pool.wait(0) == []
+        worker = pool._crew.workers[0]
+        waiting.until(lambda: worker.task and worker._slot.under_way == worker.task.number)
+        clock.put_forward(FOREVER)
+        (ended,) = waiting.ends(pool, 1)
+        assert type(ended.error) is WorkerDied
+
+
 def test_one_that_is_under_way_has_all_its_time(waiting: Any, clock: Any, tmp_path: Path) -> None:
     note = tmp_path / "note"
     with ForkPool(1, grace=FOREVER) as pool:
@@ -324,10 +347,6 @@ def test_one_that_is_under_way_has_all_its_time(waiting: Any, clock: Any, tmp_pa
         clock.put_forward(FOREVER)
         (ended,) = waiting.ends(pool, 1)
         exceeded(ended)
-
-
-def test_outside_of_a_task_nothing_is_under_way() -> None:
-    under_way()
 
 
 def test_a_limit_to_begin_within_is_more_than_nothing() -> None:

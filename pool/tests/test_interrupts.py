@@ -342,6 +342,14 @@ def test_a_task_that_is_struck_late_has_the_whole_grace(
         interrupted(case.end())
 
 
+def test_one_that_should_be_under_way_later_is_ended_for_its_interruption(
+    case: Case, clock: Any, tmp_path: Path
+) -> None:
+    run_swallower(case, tmp_path / "after", swallow, begin_limit=3 * FOREVER)
+    clock.put_forward(FOREVER)
+    interrupted(case.end())
+
+
 def test_shutdown_keeps_the_grace(case: Case, clock: Any, tmp_path: Path) -> None:
     run_swallower(case, tmp_path / "after", swallow)
     clock.put_forward(FOREVER)
