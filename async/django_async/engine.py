@@ -21,40 +21,28 @@ over again and again (patrol.py).
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from math import inf
 from typing import Any, Protocol
 
-from django_async import conf, policy, sessions
-from django_async.errors import QueueStopped, StopNow
+from django_async import conf, policy
+from django_async.ends import Ends, describe
+from django_async.errors import StopNow
 from django_async.hints import Hint
 from django_async.inquest import PATIENCE
 from django_async.lane import Lane
 from django_async.metrics import Metrics, NoMetrics
-from django_async.outcomes import (
-    Away,
-    Busy,
-    Cancelled,
-    Executed,
-    Failed,
-    Lost,
-    Outcome,
-    Undecided,
-)
 from django_async.rest import Rest
 from django_async.runner import run_job
 from django_async.terms import Attempt, Options, Reporter, Stop, Summary
-from forkpool import Ended, NeverUnderWay, Pool, PoolBusy, PoolError, TaskRaised, WorkerDied
+from forkpool import Ended, Pool, PoolBusy
 
 logger = logging.getLogger(__name__)
 
 STILL = 0.02
 """Seconds without the end of a job, after which no job is handed out that could not run at once:
 the parent comes to its turn sooner than that, and takes the next one by its order then."""
-
 
 LONGEST_CHORE = 600.0
 """Seconds. A batch takes a fraction of one, unless its database gives no answer; or much that the
@@ -98,7 +86,12 @@ class Engine:
     _halted: bool = False
     _halted_at: float = 0.0
     _is_killed: bool = False
-    _broken: QueueStopped | None = None
+    _ends: Ends = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ends = Ends(
+            self.options, self.summary, self.report, self.metrics, self.halt, self._take_back
+        )
 
     def run(self) -> Summary:
         """Until nothing is left, a failure ends it, or the operator does."""
@@ -115,8 +108,8 @@ class Engine:
             lane.close()
             self.summary.skipped += lane.walk.skipped
         self.summary.seconds = self.clock() - began
-        if self._broken:
-            raise self._broken
+        if self._ends.broken:
+            raise self._ends.broken
         return self.summary
 
     def _go_on(self) -> None:
@@ -181,7 +174,7 @@ class Engine:
 
     def _is_over_now(self) -> bool:
         for lane in self.lanes:
-            self._act_on_ends(lane)
+            self._ends.learn(lane)
         return self._is_over()
 
     def _is_over(self) -> bool:
@@ -319,91 +312,14 @@ class Engine:
         ears = (lane.ear.fileno() for lane in self.lanes if lane.ear and lane.may_hand_out)
         return [descriptor for descriptor in ears if descriptor is not None]
 
-    def _act_on_ends(self, lane: Lane) -> None:
-        """Learn what has become of attempts that ended without anybody to say so."""
-        for end in lane.attend():
-            if isinstance(end, Lost):
-                lane.walk.ended(end.hint)
-            else:
-                self._act_on(lane, end)
-
     def _act(self, ended: Ended) -> None:
         if end := self._chores.pop(ended.task.number, None):
             if ended.error:
-                logger.error("Upkeep has failed: %s", _describe(ended.error))
+                logger.error("Upkeep has failed: %s", describe(ended.error))
             end(ended.value)
             return
         self._moved = self.clock()
-        lane = self._lane_of.pop(ended.task.number)
-        hint = lane.release(ended.task.number)
-        if ended.error is None:
-            self._act_on(lane, _outcome(ended.value, hint))
-        elif isinstance(ended.error, NeverUnderWay):
-            self._leave_alone(lane, hint, ended.error, ended.seconds)
-        elif _ends_the_queue(ended):
-            self._break(lane, hint, ended.error)
-        else:
-            lane.inquest.add_death(hint, ended.error, ended.seconds)
-
-    def _act_on(self, lane: Lane, outcome: Outcome) -> None:
-        match outcome:
-            case Executed(hint):
-                self.summary.executed += 1
-                lane.walk.ended(hint)
-                self.report.ended(outcome)
-                self.metrics.ended(outcome)
-                lane.count(outcome)
-            case Failed():
-                self._note_failure(lane, outcome)
-            case Cancelled(hint):
-                self.summary.cancelled += 1
-                lane.walk.ended(hint)
-                self.report.ended(outcome)
-                self.metrics.ended(outcome)
-                lane.count(outcome)
-            case Lost(hint, taken):
-                lane.walk.lost(hint, taken=taken)
-            case Busy(hint):
-                lane.walk.put_back(hint)
-            case Away(hint, error):
-                lane.walk.put_back(hint)
-                lane.access.outage.note(error)
-            case Undecided():
-                lane.inquest.add(outcome)
-
-    def _leave_alone(self, lane: Lane, hint: Hint, error: NeverUnderWay, seconds: float) -> None:
-        """A claim got no answer: the job was not attempted, and the workers are for others. What
-        the claim may hold is let go of when the database answers."""
-        lane.inquest.add_death(hint, error, seconds)
-        lane.access.got_no_answer(str(error), seconds)
-        self._take_back()
-
-    def _note_failure(self, lane: Lane, outcome: Failed) -> None:
-        self.summary.failed += 1
-        self.summary.first_failure = self.summary.first_failure or outcome
-        if outcome.discarded:
-            lane.walk.ended(outcome.hint)
-        else:
-            lane.walk.failed(outcome.hint)
-        self.report.ended(outcome)
-        self.metrics.ended(outcome)
-        lane.count(outcome)
-        if not self.options.keep_going:
-            self.halt()
-
-    def _break(self, lane: Lane, hint: Hint, error: Exception) -> None:
-        """The attempt could not be made: the queue's failure, not the job's. What runs may end."""
-        if isinstance(error, TaskRaised) and isinstance(error.original, StopNow):
-            lane.inquest.note_stop(hint)
-            raise error.original
-        original = error.original if isinstance(error, TaskRaised) else None
-        if isinstance(original, QueueStopped) and lane.access.is_beside_others:
-            lane.walk.put_back(hint)
-            lane.access.refused(str(original))
-            return
-        self._broken = QueueStopped(f"The queue cannot go on: {_describe(error)}")
-        logger.error("%s", self._broken)  # at once: what still runs may take an hour
-        self.halt()
+        self._ends.heed(self._lane_of.pop(ended.task.number), ended)
 
     def _heed_operator(self) -> None:
         self.stop.drain()
@@ -416,7 +332,7 @@ class Engine:
             self._stop_at_once()
 
     def _grace_left(self) -> float | None:
-        asked = self.stop.count or self.stop.hangups or self._broken
+        asked = self.stop.count or self.stop.hangups or self._ends.broken
         if self.options.grace is None or not (asked and (self._lane_of or self._chores)):
             return None
         return max(0.0, self._halted_at + self.options.grace - self.clock())
@@ -428,36 +344,7 @@ class Engine:
         for ended in self.pool.kill():
             if ended.task.number in self._chores:
                 continue
-            lane = self._lane_of.pop(ended.task.number)
-            hint = lane.release(ended.task.number)
-            if ended.error is None:
-                self._act_on(lane, _outcome(ended.value, hint))
-            elif not lane.access.outage.is_on:
-                lane.access.use(partial(_leave_trace, lane, hint, ended.error), PATIENCE)
+            self._ends.heed_cut_off(self._lane_of.pop(ended.task.number), ended)
         for lane in self.lanes:
             if not lane.access.outage.is_on:
                 lane.withdraw(PATIENCE)
-
-
-def _outcome(value: Outcome | tuple[Any, ...], hint: Hint) -> Outcome:
-    """As the worker that had the hint has told it."""
-    return Executed.unpacked(value, hint) if isinstance(value, tuple) else value
-
-
-def _ends_the_queue(ended: Ended) -> bool:
-    """Whether more is amiss than one worker: the operator's signal, a queue that cannot be claimed
-    from, or whatever it is if it is in this process."""
-    if not isinstance(ended.error, TaskRaised):
-        return False
-    return isinstance(ended.error.original, StopNow | QueueStopped) or ended.pid == os.getpid()
-
-
-def _describe(error: Exception) -> str:
-    trace = error.traceback if isinstance(error, TaskRaised) else ""
-    return f"{error}\n{trace}".rstrip()
-
-
-def _leave_trace(lane: Lane, hint: Hint, error: PoolError) -> None:
-    if isinstance(error, WorkerDied):
-        sessions.end_all(error.note)
-    lane.inquest.note_stop(hint)

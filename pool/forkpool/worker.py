@@ -19,7 +19,8 @@ import multiprocess.util  # its exit handler waits for children: it must exist b
 from forkpool import child, interrupts
 from forkpool.board import Slot
 from forkpool.channel import Channel, loads, loads_or_error
-from forkpool.clock import deadline_in, earliest, left
+from forkpool.clock import left
+from forkpool.deadlines import Deadlines
 from forkpool.errors import (
     NeverUnderWay,
     NotPicklable,
@@ -27,7 +28,6 @@ from forkpool.errors import (
     TaskRaised,
     TimeLimitExceeded,
     WorkerDied,
-    WorkerInterrupted,
 )
 from forkpool.interface import Ended, Running, Task
 from forkpool.tray import Tray
@@ -63,8 +63,6 @@ class Worker:
         has_place: whether it was told to take tasks.
         is_last: whether it has taken the last task that it may.
         has_successor: whether the one that takes its place is counted already.
-        deadline: when press() is to be called, on the monotonic clock: while it starts, while its
-            task has a limit, and once that was interrupted.
         lost: whether its channel has ended, so that nothing more will come of it.
         overdue: whether it was asked to end, since its task took too long.
         worn: whether it occupies more memory than it should.
@@ -117,13 +115,8 @@ class Worker:
         self.has_successor = False
         self._start_timeout = start_timeout
         self._grace = grace
-        self.deadline = deadline_in(start_timeout)
-        self._limit: float | None = None  # when the task's time is over
-        self._start: float | None = None  # when the task should be under way, until it is seen to
-        self._patience: float | None = None  # when a task that was interrupted should have ended
-        self._longest_patience = patience
-        self._no_longer: float | None = None  # when it should have, wherever it is
-        self._in_reach = False  # of the interrupt, at the latest look
+        self._deadlines = Deadlines(self._slot, grace, patience)
+        self._deadlines.set(start_timeout)
         self.lost = False
         self.overdue = False
         self._verdict: type[WorkerDied] = WorkerDied  # what its death means for its task
@@ -157,33 +150,18 @@ class Worker:
         self.task, self._message = submitted.task, submitted.message
         self.since = self._slot.since(self.task.number)
         if not self.lost:
-            self._limit = self._end_of(self.task.time_limit)
-            self._start = self._end_of(self.task.begin_limit)
-            self._set_deadline()
+            self._deadlines.begin(self.task, self.since)
         if submitted.is_unwanted:
             self.interrupt()
 
-    def _end_of(self, limit: float | None) -> float | None:
-        return None if limit is None else self.since + limit
-
-    def _set_deadline(self) -> None:
-        self.deadline = earliest(self._limit, self._start, self._patience)
-
     def interrupt(self) -> None:
         """Have its task interrupted, and see to it that the task ends; the second time nothing."""
-        if self.task is None or self.overdue or self.lost or self._patience is not None:
+        if self.task is None or self.overdue or self.lost or self._deadlines.is_interrupted:
             return
-        self._in_reach = self._slot.exposed == self.task.number
+        self._deadlines.interrupt()
         self._slot.wanted = self.task.number
-        if self._longest_patience is not None:
-            self._no_longer = deadline_in(self._longest_patience)
-        self._be_patient()
         with suppress(ProcessLookupError):  # somebody else has reaped it
             interrupts.signal_to(self.pid)
-
-    def _be_patient(self) -> None:
-        self._patience = earliest(deadline_in(self._grace), self._no_longer)
-        self._set_deadline()
 
     def running(self) -> Running | None:
         """What it holds and shows."""
@@ -231,7 +209,7 @@ class Worker:
             case ("ready",):
                 self.ready = True
                 # Of the task, if that was seen first: with a place from the start, it takes one.
-                self._set_deadline()
+                self._deadlines.heed_task()
             case ("failed", text):
                 self.complaint = text
             case ("last",):
@@ -264,14 +242,18 @@ class Worker:
         if self.task and self.task.number == number:
             task, self.task = self.task, None
             seconds = time.monotonic() - self.since
-            self._limit = self._start = self._patience = self._no_longer = None
-            self.deadline = None
+            self._deadlines.end()
         elif submitted:
             task = submitted.task
         else:  # not an answer to anything
             return None
         self.finished += 1
         return Ended(task, self.pid, value, error, seconds)
+
+    @property
+    def deadline(self) -> float | None:
+        """When press() is to be called, on the monotonic clock."""
+        return self._deadlines.next
 
     @property
     def late(self) -> bool:
@@ -283,43 +265,21 @@ class Worker:
         channel, and left a thread for which Python would wait."""
         self.lost = True
         self._slot.leaves = True
-        self.deadline = deadline_in(_LAST_MOMENT)
+        self._deadlines.set(_LAST_MOMENT)
 
     def press(self) -> None:
         """Its deadline has passed: ask it to end, and next time make it."""
-        if self.lost:
-            self.deadline = None
-            self.kill()
-        elif self.overdue or not self.ready:
+        if not (self.ready or self.lost):
             self.complaint = self.complaint or f"was not ready within {self._start_timeout:g} s"
-            self.deadline = None
+        if self.lost or self.overdue or not self.ready:
+            self._deadlines.set(None)
             self.kill()
-        elif left(self._limit) == 0:
-            self._terminate(TimeLimitExceeded)
-        elif left(self._start) == 0:
-            self._heed_start()
-        elif self._was_in_reach() or left(self._no_longer) == 0:
-            self._terminate(WorkerInterrupted)
-        else:
-            self._be_patient()
-
-    def _heed_start(self) -> None:
-        """Its task should be under way by now."""
-        if self.task and self._slot.under_way != self.task.number:
-            self._terminate(NeverUnderWay)
-        else:
-            self._start = None
-            self._set_deadline()
-
-    def _was_in_reach(self) -> bool:
-        """Whether the task has had a grace of time since the interrupt struck it or could do so."""
-        before = self._in_reach
-        self._in_reach = self.task is not None and self._slot.exposed == self.task.number
-        return before and self._in_reach
+        elif verdict := self._deadlines.verdict():
+            self._terminate(verdict)
 
     def _terminate(self, verdict: type[WorkerDied]) -> None:
         self.overdue, self._verdict = True, verdict
-        self.deadline = deadline_in(self._grace)
+        self._deadlines.set(self._grace)
         self._slot.leaves = True
         if self.task and self._slot.ended != self.task.number:  # else its report is under way
             self._process.terminate()
