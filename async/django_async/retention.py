@@ -3,7 +3,7 @@
 It is a walk: over the jobs without a group, in the order in which they ended, and then over the
 groups. Each step begins behind the last row of the one before. So what is passed over is not met
 again in the same walk: what somebody has locked, and what cannot be deleted, since a row of the
-application's holds on to it.
+application's holds on to it or its code that is to hear of it fails.
 
 A group goes if all of its jobs ended long ago, its members a batch at a time. What is left of it in
 between is a smaller group that ended long ago, which the next walk takes up wherever this one broke
@@ -18,10 +18,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.db import Error as DriverError
-from django.db import IntegrityError, InternalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from django_async import clock, trouble
@@ -36,12 +37,9 @@ BATCH = 200
 
 STATES = ("executed", "cancelled", "discarded")
 
-REFUSALS = (IntegrityError, InternalError)
-"""What a foreign key says that protects a row, in Django or in the database; and a trigger."""
-
 BY_TRIGGERS = ("P0001", 1644)
-"""How PostgreSQL, and MariaDB and MySQL, number what a trigger says, if the driver takes it for
-something else."""
+"""How PostgreSQL, and MariaDB and MySQL, number what a trigger says, whatever the driver takes it
+for."""
 
 
 class Place(NamedTuple):
@@ -60,6 +58,10 @@ class Refusal(NamedTuple):
 
     job_id: int
     reason: str
+
+
+class Refused(Exception):
+    """One of these jobs, or more, cannot be deleted, for this reason."""
 
 
 class Step(NamedTuple):
@@ -120,13 +122,9 @@ def _step(place: Place, moment: datetime, using: str, number: int) -> Step:
     else:
         page = _members(place.after, moment, using, number)
 
-    def delete(ids: list[int]) -> None:
-        with transaction.atomic(using=using):
-            take_turn(using)
-            _delete(ids, page.groups, moment, using)
-            _check(using)
-
-    refusals = _delete_what_goes(page.ids, delete)
+    refusals = _delete_what_goes(
+        page.ids, partial(_delete, groups=page.groups, moment=moment, using=using)
+    )
     if page.after is not None:
         return Step(Place(place.part, page.after), refusals)
     return Step(Place(place.part + 1) if place.part < len(STATES) else None, refusals)
@@ -200,26 +198,46 @@ def _delete_what_goes(ids: list[int], delete: Callable[[list[int]], None]) -> li
         return []
     try:
         delete(ids)
-    except DriverError as error:
-        if not _is_refusal(error):
-            raise
+    except Refused as refused:
         if len(ids) == 1:
-            return [Refusal(ids[0], _reason(error))]
+            return [Refusal(ids[0], str(refused))]
         half = len(ids) // 2
         return _delete_what_goes(ids[:half], delete) + _delete_what_goes(ids[half:], delete)
     return []
 
 
-def _is_refusal(error: DriverError) -> bool:
-    return isinstance(error, REFUSALS) or trouble.error_number(error) in BY_TRIGGERS
+def _delete(ids: list[int], groups: list[int], moment: datetime, using: str) -> None:
+    """Delete them in a transaction. What the commit's hooks raise is no refusal: they are gone."""
+    committed = list[bool]()
+    try:
+        with transaction.atomic(using=using):
+            transaction.on_commit(partial(committed.append, True), using=using)
+            take_turn(using)
+            _delete_rows(ids, groups, moment, using)
+            _check(using)
+    except Exception as error:
+        if committed or not _is_refusal(error):
+            raise
+        raise Refused(_reason(error)) from error
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether it is about what was to be deleted, and not about the database: what a foreign key
+    says that protects a row, in Django or in the database; a trigger; a receiver of a signal."""
+    is_of_database = isinstance(error, OperationalError | InterfaceError)
+    is_by_trigger = trouble.error_number(error) in BY_TRIGGERS
+    return is_by_trigger or not (is_of_database or trouble.has_no_tables(error))
 
 
 def _reason(error: Exception) -> str:
-    """Without MariaDB's number, and without the rows that Django found to be in the way."""
+    """The database's without MariaDB's number, and without the rows that Django found to be in the
+    way."""
+    if not isinstance(error, DriverError):
+        return repr(error)
     return next((part for part in error.args if isinstance(part, str)), repr(error))
 
 
-def _delete(ids: list[int], groups: list[int], moment: datetime, using: str) -> None:
+def _delete_rows(ids: list[int], groups: list[int], moment: datetime, using: str) -> None:
     """Delete the jobs, and those of the groups of which nothing is left; but for what somebody has
     locked, or which has been retried since it was looked at."""
     mine = lock_rows(Group.objects.using(using).filter(pk__in=groups))

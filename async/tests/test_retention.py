@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import pairwise
@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from django.db import connection, models, transaction
+from django.db.models.signals import ModelSignal, post_delete, pre_delete
 
 from django_async import clock, locks, schedule
 from django_async.engine import Duty, Engine
 from django_async.models import Error, Group, Job
 from django_async.parents import Registration
-from django_async.retention import START, Place, remove_some
+from django_async.retention import START, Place, remove_before, remove_some
 from django_async.upkeep import Cleaner
 from suite.jobs import nothing
 from suite.service import Service
@@ -190,6 +191,48 @@ def test_what_a_trigger_keeps_is_passed_over() -> None:
     with kept_by_trigger(jobs[3]):
         walk()
     assert left() == {jobs[3].pk}
+
+
+@on_commits
+def test_what_a_receiver_fails_at_is_passed_over_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    jobs = [ended(9) for _ in range(9)]
+
+    def keep(instance: Job, **_: Any) -> None:
+        if instance == jobs[3]:
+            raise ZeroDivisionError("by the receiver")
+
+    with receiving(pre_delete, keep):
+        remove_before(clock.now("default") - timedelta(days=1), "default")
+    assert left() == {jobs[3].pk}
+    assert f"Job {jobs[3].pk}: ZeroDivisionError('by the receiver')" in caplog.text
+
+
+@on_commits
+@pytest.mark.parametrize("jobs", [1, 9])
+def test_what_a_hook_of_the_commit_raises_is_not_lost(jobs: int) -> None:
+    for _ in range(jobs):
+        ended(9)
+
+    def hook() -> None:
+        raise ZeroDivisionError("by the hook")
+
+    def hear(**_: Any) -> None:
+        transaction.on_commit(hook)
+
+    with receiving(post_delete, hear), pytest.raises(ZeroDivisionError, match="by the hook"):
+        walk()
+    assert left() == set()
+
+
+@contextmanager
+def receiving(signal: ModelSignal, receiver: Callable[..., None]) -> Iterator[None]:
+    signal.connect(receiver, sender=Job)
+    try:
+        yield
+    finally:
+        signal.disconnect(receiver, sender=Job)
 
 
 @contextmanager
