@@ -117,7 +117,7 @@ class Patrol(Walk):
         told of, and for jobs whose time is still to come."""
         for job in news:
             self._heard = self._clock()
-            self._echo = min(self._echo, self._heard + ECHO)
+            self._echo = min(self._echo, self._heard + self._until_echo)
             if job is None:
                 self._look_within(REFRESH)
                 continue
@@ -154,6 +154,12 @@ class Patrol(Walk):
         return max(0.0, min([self._moment, *self._again.values()]) - self._clock())
 
     @property
+    def _until_echo(self) -> float:
+        """Seconds. Of several parents each hears all that is said, and together they look no more
+        often than one would."""
+        return min(ECHO * self.share.parents, REFRESH)
+
+    @property
     def _refresh(self) -> float:
         return REFRESH_AT_LEISURE if self._hints or self.is_told else REFRESH
 
@@ -162,7 +168,8 @@ class Patrol(Walk):
         takes long, for what has come since."""
         self._looked = self._clock()
         if self._looked >= self._echo:  # what came right after the latest word may come still
-            self._echo = self._looked + ECHO if self._looked < self._heard + ECHO else inf
+            is_late = self._looked >= self._heard + self._until_echo
+            self._echo = inf if is_late else self._looked + self._until_echo
         self._expect_nothing_of_others()
         outlook = None
         is_done = self._hints_are_fresh and self._adds_all_more_urgent()

@@ -7,7 +7,8 @@ The NOTIFY is a statement of its own, sent right after the commit that made the 
 transaction it would take a lock that all transactions of the server with a NOTIFY share, and hold
 it until the commit is on disk: one at a time. It costs a round trip, which is a fifth of what a
 short transaction costs; so a process that has just sent one is quiet for QUIET seconds, and whoever
-hears one looks again after ECHO seconds. benchmarks/notify.py and benchmarks/latency.py measure it.
+hears one looks again after ECHO seconds, or later, if there are others who do. benchmarks/notify.py
+and benchmarks/latency.py measure it.
 
 On other databases a service looks from time to time (patrol.py).
 """
@@ -35,8 +36,8 @@ LONGEST_META = 1000
 News = Hint | int | None
 """A new job; its id; or some."""
 
-QUIET, ECHO = 0.003, 0.006
-"""Seconds. What is committed within the first is found within the second, which begins later."""
+QUIET = ECHO = 0.002
+"""Seconds. What is committed within the first is found after the second, which begins later."""
 
 _quiet_until: dict[str, float] = {}
 """By the database's alias."""

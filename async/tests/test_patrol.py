@@ -349,6 +349,20 @@ def test_who_hears_of_a_job_looks_again_for_those_that_came_right_after_it() -> 
     assert_takes(walk, second)
 
 
+@pytest.mark.parametrize(
+    ("parents", "pause"), [(1, wake.ECHO), (3, 3 * wake.ECHO), (1000, patrol.REFRESH)]
+)
+def test_several_parents_together_look_no_more_often_for_those_than_one_would(
+    parents: int, pause: float
+) -> None:
+    walk = seldom_looking(Time())
+    assert walk.take() is None
+    walk.share = Share(parents=parents)
+    walk.hear([4711])
+    assert walk.take() is None
+    assert walk.pause == pytest.approx(pause)
+
+
 def assert_takes(walk: Patrol, job: Job) -> None:
     found = walk.take()
     assert found is not None
