@@ -224,9 +224,10 @@ def _delete(ids: list[int], groups: list[int], moment: datetime, using: str) -> 
 def _is_refusal(error: Exception) -> bool:
     """Whether it is about what was to be deleted, and not about the database: what a foreign key
     says that protects a row, in Django or in the database; a trigger; a receiver of a signal."""
-    is_of_database = isinstance(error, OperationalError | InterfaceError)
-    is_by_trigger = trouble.error_number(error) in BY_TRIGGERS
-    return is_by_trigger or not (is_of_database or trouble.has_no_tables(error))
+    if not isinstance(error, DriverError) or trouble.error_number(error) in BY_TRIGGERS:
+        return True
+    is_of_no_use = trouble.has_no_tables(error) or trouble.is_read_only(error)
+    return not (is_of_no_use or isinstance(error, OperationalError | InterfaceError))
 
 
 def _reason(error: Exception) -> str:

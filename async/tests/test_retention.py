@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from django.db import Error as DriverError
 from django.db import connection, models, transaction
 from django.db.models.signals import ModelSignal, post_delete, pre_delete
 
@@ -201,12 +202,12 @@ def test_what_a_receiver_fails_at_is_passed_over_and_told(
 
     def keep(instance: Job, **_: Any) -> None:
         if instance == jobs[3]:
-            raise ZeroDivisionError("by the receiver")
+            raise ZeroDivisionError({"by": "the receiver"})
 
     with receiving(pre_delete, keep):
         remove_before(clock.now("default") - timedelta(days=1), "default")
     assert left() == {jobs[3].pk}
-    assert f"Job {jobs[3].pk}: ZeroDivisionError('by the receiver')" in caplog.text
+    assert f"Job {jobs[3].pk}: ZeroDivisionError({{'by': 'the receiver'}})" in caplog.text
 
 
 @on_commits
@@ -224,6 +225,33 @@ def test_what_a_hook_of_the_commit_raises_is_not_lost(jobs: int) -> None:
     with receiving(post_delete, hear), pytest.raises(ZeroDivisionError, match="by the hook"):
         walk()
     assert left() == set()
+
+
+@on_commits
+def test_a_database_that_takes_no_writes_is_no_fault_of_its_rows() -> None:
+    job = ended(9)
+    with writing_nothing(), pytest.raises(DriverError, match=r"(?i)read.?only"):
+        walk()
+    assert left() == {job.pk}
+
+
+@contextmanager
+def writing_nothing() -> Iterator[None]:
+    """In this session, as on a standby."""
+    start, end = WRITE_NOTHING[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(start)
+        try:
+            yield
+        finally:
+            cursor.execute(end)
+
+
+WRITE_NOTHING = {
+    "postgresql": ("SET default_transaction_read_only = on", "RESET default_transaction_read_only"),
+    "mysql": ("SET SESSION TRANSACTION READ ONLY", "SET SESSION TRANSACTION READ WRITE"),
+    "sqlite": ("PRAGMA query_only = on", "PRAGMA query_only = off"),
+}
 
 
 @contextmanager
