@@ -73,5 +73,7 @@ def _how(lane: Lane) -> str:
         return AWAY
     if lane.ear and lane.ear.can_hear:
         return HEARS
+    if lane.changes:
+        return f"looks for changes every {lane.step:g} s"
     settings = conf.current()
     return f"polls every {settings.poll_min:g} to {settings.poll_max:g} s"

@@ -44,6 +44,9 @@ STILL = 0.02
 """Seconds without the end of a job, after which no job is handed out that could not run at once:
 the parent comes to its turn sooner than that, and takes the next one by its order then."""
 
+ROUNDING = 0.001
+"""Seconds by which a wait may be shorter than it was to be, though nothing has ended it."""
+
 LONGEST_CHORE = 600.0
 """Seconds. A batch takes a fraction of one, unless its database gives no answer; or much that the
 application hangs on old jobs goes with them."""
@@ -118,9 +121,7 @@ class Engine:
             self._hand_out()
             self._tell_busy(len(self._lane_of))
             self.metrics.tick()
-            takes = self._has_room or self._may_precede
-            pause, listening = self._pause(takes=takes), self._listening(takes=takes)
-            for ended in self.pool.wait(pause, listening, self._rest.begin(self.pool)):
+            for ended in self._wait():
                 self._act(ended)
             self._rest.end(self.pool)
             self._heed_operator()
@@ -295,6 +296,25 @@ class Engine:
     def _tell_busy(self, handed_out: int) -> None:
         workers = self.workers
         self.metrics.set_busy(min(handed_out, workers), workers)
+
+    def _wait(self) -> list[Ended]:
+        """Until a job ends, a word comes, or it is time to do something: which ended. Where nobody
+        says a word, it is looked for changes meanwhile."""
+        takes = self._has_room or self._may_precede
+        pause, listening = self._pause(takes=takes), self._listening(takes=takes)
+        rest = self._rest.begin(self.pool)
+        watching = [lane for lane in self.lanes if takes and lane.is_watching]
+        until, step = self.clock() + pause, min([pause, *(lane.step for lane in watching)])
+        while True:
+            began = self.clock()
+            ended = self.pool.wait(step, listening, rest)
+            now = self.clock()
+            is_cut_short = bool(ended) or now < began + step - ROUNDING
+            if not watching or is_cut_short or now > until - ROUNDING:
+                return ended
+            if any(lane.sees_changes() for lane in watching):
+                return ended
+            step = min(step, until - now)
 
     def _pause(self, *, takes: bool) -> float:
         """How long there is nothing to do but to wait for the workers."""

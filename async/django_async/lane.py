@@ -16,6 +16,7 @@ from typing import Any
 from django_async import plans, rollup
 from django_async.access import LONGEST, LONGEST_BESIDE_OTHERS, Access
 from django_async.cancelling import is_asked_for
+from django_async.changes import Changes
 from django_async.control import Control, Run
 from django_async.hints import Hint
 from django_async.inquest import AGAIN, Inquest
@@ -61,6 +62,8 @@ class Lane:
     """Whether only one job may hold a transaction at a time, as on SQLite."""
     ear: Ear | None = None
     """Hears of new jobs, for a service."""
+    changes: Changes | None = None
+    """Where nobody tells a service: it notices that there may be some."""
     held: dict[int, Hint] = field(default_factory=dict)
     """What was handed out, by the number of its task."""
     access: Access = field(init=False)
@@ -211,6 +214,24 @@ class Lane:
     def open_ends(self) -> int:
         """Attempts whose end is not known yet."""
         return len(self.held) + len(self.inquest)
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether it is to look for changes, since the next job may come without a word."""
+        is_held_up = self.access.outage.is_on or self._writer_is_taken
+        return self.changes is not None and self.may_hand_out and not is_held_up
+
+    @property
+    def step(self) -> float:
+        """Seconds between two such looks."""
+        return self.changes.interval if self.changes else inf
+
+    def sees_changes(self) -> bool:
+        """Whether there are some: then it looks for jobs."""
+        are_new = bool(self.changes and self.access.use(self.changes.are_new, None))
+        if are_new:
+            self.walk.hear([None])
+        return are_new
 
     def pause(self, *, takes: bool) -> float:
         """Seconds for which nothing is to be done here but to wait for what runs; whether a worker

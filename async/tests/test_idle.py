@@ -22,7 +22,7 @@ from django_async.parents import Registration
 from django_async.patrol import Interval
 from suite import jobs
 from suite.service import Service
-from suite.together import alive, left_behind
+from suite.together import alive, elsewhere, left_behind
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,6 +30,13 @@ Looks = Callable[[Service], list[float]]
 
 SELDOM = Interval(3600.0, 3600.0)
 """Seconds between two looks for jobs, with which nothing is found in time by looking for jobs."""
+
+WATCHING = Interval(0.05, 3600.0)
+"""The same, and between two looks for changes, where there are such."""
+
+on_sqlite = pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="only SQLite's file tells its version"
+)
 
 LATER, SOON = 100.0, 2.0
 """Seconds: when the service has long been idle, and within which it is to notice what happens."""
@@ -91,6 +98,49 @@ def test_after_a_job_it_looks_often_again(looks: Looks) -> None:
     after = pauses([moment for moment in moments if moment > began])
     assert before[-1] == max(after) == pytest.approx(4.0)
     assert min(after) < 0.1
+
+
+@on_sqlite
+def test_on_sqlite_it_looks_soon_after_somebody_has_committed() -> None:
+    service = Service(interval=WATCHING, watches=True)
+    later(service, lambda: elsewhere(schedule, jobs.note))
+    served = service.run(until=lambda: service.served.ended)
+    [(began, _)] = served.handed_out
+    assert began < LATER + 3 * WATCHING.least
+
+
+@on_sqlite
+def test_on_sqlite_it_looks_no_more_often_while_nobody_commits(looks: Looks) -> None:
+    service = Service(interval=WATCHING, watches=True)
+    moments = looks(service)
+    service.run(until=lambda: service.time.now > LATER)
+    assert pauses(moments)[-1] == pytest.approx(max(pauses(moments)))
+    assert len(moments) < 15
+
+
+@on_sqlite
+def test_on_sqlite_it_looks_after_it_has_connected_anew(looks: Looks) -> None:
+    """What was committed meanwhile is in no version that it knows."""
+    service = Service(interval=WATCHING, watches=True)
+    moments = looks(service)
+    later(service, connection.close)
+    service.run(until=lambda: service.time.now > LATER + SOON)
+    assert moments[-1] > LATER
+
+
+@on_sqlite
+def test_on_sqlite_it_asks_for_no_changes_while_a_job_holds_the_writer() -> None:
+    """A job that writes much may keep all readers out."""
+    assert watches_beside(None)
+    assert not watches_beside(schedule(jobs.note))
+    assert watches_beside(schedule(jobs.note, meta={"atomic": False}))
+
+
+def watches_beside(job: Job | None) -> bool:
+    lane = Service(watches=True).lanes[0]
+    if job:
+        lane.take(1, Hint(job.pk, 0, job.priority, None, None, job.meta))
+    return lane.is_watching
 
 
 def test_a_job_starts_when_its_time_comes_and_not_at_the_next_look() -> None:

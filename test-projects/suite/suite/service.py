@@ -12,6 +12,7 @@ from unittest.mock import patch
 from django.db import connections
 
 from django_async import conf, fetch, glance
+from django_async.changes import Changes
 from django_async.engine import Duty, Engine
 from django_async.hints import Hint, Share
 from django_async.lane import Lane
@@ -79,6 +80,7 @@ class Service:
         cost: float = 0.005,
         attempt: Attempt = run_job,
         ear: bool = False,
+        watches: bool = False,
         options: Options = GOES_ON,
         ahead: int = 0,
     ) -> None:
@@ -94,7 +96,9 @@ class Service:
         """Whether what was handed out ahead of need does not begin for now."""
         self.until: Callable[[], Any] = lambda: True
         self.pool = _EagerPool(self, ahead) if ahead else _VirtualPool(self)
-        self.lanes = [self._lane(alias, interval, ear) for alias in aliases or ("default",)]
+        self.lanes = [
+            self._lane(alias, interval, ear, watches) for alias in aliases or ("default",)
+        ]
         self.attempt, self.options = attempt, options
 
     def run(self, until: Callable[[], Any], *duties: Duty) -> Served:
@@ -131,7 +135,7 @@ class Service:
             self.stop.count = 1
         return self.stop.count > 0
 
-    def _lane(self, alias: str, interval: Interval, ear: bool) -> Lane:
+    def _lane(self, alias: str, interval: Interval, ear: bool, watches: bool) -> Lane:
         reads = fetch.Fetch(alias, None, fetch.Selection())
         return Lane(
             using=alias,
@@ -141,6 +145,7 @@ class Service:
             clock=self.time,
             one_writer=connections[alias].vendor == "sqlite",
             ear=Ear(alias) if ear else None,
+            changes=Changes(alias, interval.least) if watches else None,
         )
 
 

@@ -29,6 +29,7 @@ from django_async import (
     worker,
     workplace,
 )
+from django_async.changes import Changes
 from django_async.engine import Duty, Engine
 from django_async.exporter import Address
 from django_async.forking import set_aside, take_up
@@ -206,6 +207,7 @@ def _lane(using: str, pool: Pool, options: dict[str, Any]) -> Lane:
     )
     reads = fetch.Fetch(using, None if forever else fetch.bounds(using), chosen)
     interval = Interval(settings.poll_min, settings.poll_max)
+    is_sqlite = connections[using].vendor == "sqlite"
     return Lane(
         using=using,
         walk=Patrol(reads, settings.batch_size, time.monotonic, interval)
@@ -214,8 +216,9 @@ def _lane(using: str, pool: Pool, options: dict[str, Any]) -> Lane:
         parent=Registration(using, options["workers"] or 1),
         pool=pool,
         clock=time.monotonic,
-        one_writer=connections[using].vendor == "sqlite",
+        one_writer=is_sqlite,
         ear=wake.Ear(using) if forever else None,
+        changes=Changes(using, interval.least) if forever and is_sqlite else None,
     )
 
 
