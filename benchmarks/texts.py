@@ -41,7 +41,8 @@ takes while it has nothing to do.
 
 SILENCE = """\
 After two seconds and more in which there was nothing to do, at a random moment ({probes} probes).
-Where nothing wakes a service, it looks for jobs once in `POLL_MAX`, a second.
+Where nothing wakes a service, it looks for jobs once in `POLL_MAX`, a second; on SQLite also when
+somebody has committed, for which it looks each 50 ms (`POLL_MIN`).
 """
 
 MEMORY = """\
